@@ -1,0 +1,84 @@
+"""Domain errors. The docstring is the message unless one is given; `code` is the contract's."""
+
+from typing import ClassVar
+
+from aifarm.wire.types import JSON
+
+STATUS = {
+    "INVALID_REQUEST": 400,
+    "UNAUTHORIZED": 401,
+    "FORBIDDEN": 403,
+    "NOT_FOUND": 404,
+    "METHOD_NOT_ALLOWED": 405,
+    "CONFLICT": 409,
+    "PAYLOAD_TOO_LARGE": 413,
+    "RATE_LIMITED": 429,
+    "INTERNAL_ERROR": 500,
+    "SERVICE_UNAVAILABLE": 503,
+}
+"""Code to HTTP status: the contract's table and DESIGN's additions (section 5)."""
+
+
+class FarmError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+
+    def __init__(self, message: str = "", **details: JSON) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.details = details
+        super().__init__(self.message)
+
+
+class InvalidRequest(FarmError):
+    """The request is not valid."""
+
+    code = "INVALID_REQUEST"
+
+
+class Unauthorized(FarmError):
+    """A valid token is needed: send `Authorization: Bearer <token>`."""
+
+    code = "UNAUTHORIZED"
+
+
+class Forbidden(FarmError):
+    """This token may not do that."""
+
+    code = "FORBIDDEN"
+
+
+class NotFound(FarmError):
+    """There is nothing here."""
+
+    code = "NOT_FOUND"
+
+
+class MethodNotAllowed(FarmError):
+    """This address does not answer that method."""
+
+    code = "METHOD_NOT_ALLOWED"
+
+
+class Conflict(FarmError):
+    """That contradicts what is already so."""
+
+    code = "CONFLICT"
+
+
+class TooLarge(FarmError):
+    """That is larger than the farm accepts."""
+
+    code = "PAYLOAD_TOO_LARGE"
+
+
+class RateLimited(FarmError):
+    """Too many requests; wait as long as Retry-After says."""
+
+    code = "RATE_LIMITED"
+
+
+class Unavailable(FarmError):
+    """The farm cannot store that now; try again soon."""
+
+    code = "SERVICE_UNAVAILABLE"

@@ -1,0 +1,134 @@
+"""What the facade needs from outside. A simulation gives its own; the server gives real ones."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from aifarm.app.records import (
+    AttemptRecord,
+    CheckpointRecord,
+    ClientRecord,
+    EventRecord,
+    LogLines,
+    PackageRecord,
+    Part,
+    Points,
+    Series,
+    SummaryRecord,
+    TaskRecord,
+    TokenRecord,
+    UploadRecord,
+)
+from aifarm.core.farm import Hold
+from aifarm.core.task import RankKey
+
+Clock = Callable[[], float]
+"""Seconds since the epoch, or of a monotonic clock; which one, the parameter's name says."""
+
+NewId = Callable[[], str]
+
+
+T = TypeVar("T")
+
+
+class Page(NamedTuple, Generic[T]):
+    """A part of a list, and how long the whole is."""
+
+    items: list[T]
+    total: int
+
+
+class Loaded(NamedTuple):
+    """What a server finds when it starts: `tasks` that are not final, and what they hold."""
+
+    tasks: list[TaskRecord]
+    clients: list[ClientRecord]
+    holds: list[Hold]
+    tokens: list[TokenRecord]
+    last_event: int
+
+
+class Write(Protocol):
+    """One transaction, on the writer's own connection. Nothing is visible before it commits."""
+
+    def put_task(self, record: TaskRecord, before: TaskRecord | None) -> None:
+        """Inserts, or updates where attempt and state are still those of `before`.
+
+        A row that does not match makes the commit fail: somebody else wrote (FAULTS row 35).
+        """
+
+    def put_progress(self, record: TaskRecord) -> None:
+        """Progress, metrics and updated_at alone: the frequent case."""
+
+    def put_hold(self, key: RankKey, hold: Hold | None) -> None: ...
+    def put_client(self, record: ClientRecord) -> None: ...
+    def put_attempt(self, record: AttemptRecord) -> None: ...
+    def put_token(self, record: TokenRecord) -> None: ...
+    def put_upload(self, record: UploadRecord) -> None: ...
+    def drop_upload(self, upload_id: str) -> None: ...
+    def put_checkpoint(self, record: CheckpointRecord) -> None: ...
+    def put_package(self, record: PackageRecord) -> None: ...
+    def put_idempotency(self, key: str, body: str, task_id: str, at: float) -> None: ...
+    def add_event(self, event: EventRecord) -> None: ...
+    def add_points(self, key: RankKey, points: Points) -> None: ...
+    def add_log(self, lines: LogLines) -> None: ...
+
+
+class Store(Protocol):
+    """Durable truth. `transaction` belongs to the one writer thread; every other method reads
+    committed data, may be called from any thread, and blocks."""
+
+    def transaction(self) -> AbstractContextManager[Write]: ...
+    def load(self) -> Loaded: ...
+
+    def task(self, task_id: str) -> TaskRecord | None: ...
+    def tasks(
+        self,
+        *,
+        states: Sequence[str] = (),
+        submitter: str | None = None,
+        prefix: str | None = None,
+        offset: int = 0,
+        limit: int = 100,
+    ) -> Page[TaskRecord]: ...
+    def counts(self) -> dict[str, int]: ...
+    def attempts(self, task_id: str) -> list[AttemptRecord]: ...
+    def attempt(self, task_id: str, attempt: int) -> AttemptRecord | None: ...
+    def performance(self, client_id: str) -> tuple[int, int, float]: ...
+    def events(
+        self,
+        *,
+        after: int = 0,
+        task_id: str | None = None,
+        client_id: str | None = None,
+        limit: int = 1000,
+    ) -> list[EventRecord]: ...
+    def log(
+        self, task_id: str, *, attempt: int | None, rank: int, first: int = 0, limit: int = 1000
+    ) -> LogLines: ...
+    def log_length(self, key: RankKey) -> int: ...
+    def series(
+        self, task_id: str, *, names: Sequence[str] = (), points: int | None = 1000
+    ) -> list[Series]: ...
+    def summaries(self, task_id: str) -> list[SummaryRecord]: ...
+    def checkpoints(self, task_id: str) -> list[CheckpointRecord]: ...
+    def checkpoint(self, task_id: str, checkpoint_id: str) -> CheckpointRecord | None: ...
+    def upload(self, upload_id: str) -> UploadRecord | None: ...
+    def find_upload(self, task_id: str, attempt: int, sha256: str) -> UploadRecord | None: ...
+    def package(self, name: str, version: str) -> PackageRecord | None: ...
+    def packages(self, name: str | None = None) -> list[PackageRecord]: ...
+    def tokens(self) -> list[TokenRecord]: ...
+    def idempotent(self, key: str) -> tuple[str, str] | None: ...
+    def close(self) -> None: ...
+
+
+class Artifacts(Protocol):
+    """Bytes of checkpoints and packages. Blocking; callers run it in a bounded executor.
+
+    A key is unique and never reused; what is visible is decided by committed rows alone.
+    """
+
+    def put_part(self, key: str, number: int, data: bytes) -> Part: ...
+    def read(self, key: str, parts: Sequence[Part], start: int, stop: int) -> Iterator[bytes]: ...
+    def delete(self, key: str) -> None: ...
+    def keys(self) -> Iterator[str]: ...

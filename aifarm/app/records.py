@@ -1,0 +1,185 @@
+"""What the farm keeps, as immutable values: rows of the store, entries of the views."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from aifarm.core.task import RankKey, Task
+from aifarm.wire.agent import CheckpointRef, PackageRef, Point, Resources
+from aifarm.wire.types import JSON, Metrics
+
+Role = Literal["admin", "researcher", "viewer", "agent"]
+
+
+class TaskSpec(Struct, frozen=True):
+    """What was submitted; never changes. `config` is what the training code sees.
+
+    `url` is the package's address as submitted, if one was given; `package` is what it was
+    pinned to, None while the farm does not have it.
+    """
+
+    type: str
+    name: str
+    config: dict[str, JSON]
+    version: str | None = None
+    url: str | None = None
+    distributed: bool = False
+    package: PackageRef | None = None
+
+
+class TaskRecord(Struct, frozen=True):
+    """A task, whole. `metrics` are the latest of each name; `checkpoint` the one to resume from."""
+
+    task: Task
+    spec: TaskSpec
+    progress: float = 0.0
+    metrics: Metrics = {}
+    checkpoint: CheckpointRef | None = None
+    deleted: bool = False
+
+
+class ClientRecord(Struct, frozen=True):
+    """What outlives a client's connection. `token_id` used this Client-ID first and owns it."""
+
+    id: str
+    token_id: str
+    created_at: float
+    last_seen: float
+    speaks: Literal["agent", "contract"] = "contract"
+    machine_id: str | None = None
+    boot_id: str | None = None
+    hostname: str = ""
+    agent_version: str = ""
+    labels: dict[str, str] = {}
+    resources: Resources | None = None
+    drained: str | None = None
+
+
+class AttemptRecord(Struct, frozen=True):
+    """One try of a task. `provenance` by rank number, as the workers reported it."""
+
+    task_id: str
+    attempt: int
+    clients: tuple[str, ...]
+    assigned_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    outcome: str | None = None
+    message: str | None = None
+    provenance: dict[str, JSON] = {}
+
+
+class EventRecord(Struct, frozen=True):
+    """One row of the story. `id` grows by one and numbers the live feed."""
+
+    id: int
+    at: float
+    kind: str
+    message: str
+    task_id: str | None = None
+    client_id: str | None = None
+    attempt: int | None = None
+
+
+class Part(Struct, frozen=True):
+    """One stored piece of a large file; `size` in bytes."""
+
+    number: int
+    size: int
+    sha256: str
+
+
+class UploadRecord(Struct, frozen=True):
+    """A large file on its way: `key` is where its parts lie."""
+
+    id: str
+    task_id: str
+    attempt: int
+    rank: int
+    key: str
+    size: int
+    sha256: str
+    part_size: int
+    created_at: float
+    parts: tuple[Part, ...] = ()
+
+
+class CheckpointRecord(Struct, frozen=True):
+    """A committed checkpoint; its bytes are the parts under `key`, in order."""
+
+    id: str
+    task_id: str
+    attempt: int
+    step: int
+    size: int
+    sha256: str
+    key: str
+    parts: tuple[Part, ...]
+    created_at: float
+    epoch: int | None = None
+    progress: float = 0.0
+    metrics: Metrics = {}
+    final: bool = False
+
+
+class PackageRecord(Struct, frozen=True):
+    """A published package; immutable. `manifest` is its aifarm.json as JSON text."""
+
+    name: str
+    version: str
+    sha256: str
+    size: int
+    kind: str
+    manifest: str
+    key: str
+    parts: tuple[Part, ...]
+    publisher: str
+    created_at: float
+
+
+class TokenRecord(Struct, frozen=True):
+    """A token; `digest` is the sha256 of its secret, which is nowhere kept."""
+
+    id: str
+    name: str
+    role: Role
+    digest: str
+    created_at: float
+    client_id: str | None = None
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+
+class LogLines(Struct, frozen=True):
+    """Consecutive lines of one rank's output; `first` numbers from 0 within (attempt, rank)."""
+
+    key: RankKey
+    first: int
+    lines: tuple[str, ...]
+
+
+class SummaryRecord(Struct, frozen=True):
+    """One metric of one task's rank 0 over all attempts."""
+
+    name: str
+    count: int
+    last: float
+    min: float
+    max: float
+    last_step: int
+
+
+class Series(Struct, frozen=True):
+    """A metric's history, columns of equal length. Down-sampled: `min` and `max` of each bucket
+    around `value`, its last; otherwise both equal `value`."""
+
+    name: str
+    step: list[int]
+    time: list[float]
+    value: list[float]
+    min: list[float]
+    max: list[float]
+    total: int
+
+
+Points = list[Point]

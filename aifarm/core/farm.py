@@ -1,0 +1,439 @@
+"""All tasks and clients, and how an event on one touches the other.
+
+The one writer applies events here, writes what changed in one transaction, and then either
+`commit`s (the changes stand) or `rollback`s (they never were). What others read are the immutable
+values that came out of a commit, never this object.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from aifarm.core.ledger import Ledger
+from aifarm.core.lifecycle import step
+from aifarm.core.placement import Capacity, Room, class_of, missing, plan
+from aifarm.core.queue import Queue
+from aifarm.core.task import (
+    ACTIVE,
+    Assign,
+    Cause,
+    Command,
+    ContactBack,
+    ContactLost,
+    Desired,
+    DesiredSet,
+    LeaseLapsed,
+    Note,
+    Observed,
+    Phase,
+    Placed,
+    RankEnded,
+    RankKey,
+    RankLost,
+    Steer,
+    Task,
+    TaskEvent,
+)
+
+DRAIN_AFTER = 3
+"""Distinct tasks in a row that may fail on a client before it is drained (FAULTS row 31)."""
+
+
+class Client(Struct, frozen=True):
+    """A workstation as the farm sees it.
+
+    `speaks`: "agent" said hello and takes as many ranks as fit; "contract" knows only the
+    documented messages and takes one at a time, while its `task_request` is open (`asking`).
+    `drained`: why it gets no new work, or None. `failed_tasks`: the latest that failed here.
+    """
+
+    id: str
+    capacity: Capacity = Capacity()
+    speaks: Literal["agent", "contract"] = "agent"
+    connected: bool = False
+    asking: bool = False
+    lapsed: bool = False
+    drained: str | None = None
+    failed_tasks: tuple[str, ...] = ()
+    holds: tuple[RankKey, ...] = ()
+
+    @property
+    def placeable(self) -> bool:
+        return self.connected and not self.drained and (self.speaks == "agent" or self.asking)
+
+
+class Hold(Struct, frozen=True):
+    """What a rank holds of its client, from its assignment until its worker is surely gone.
+
+    `seq`: the last of its messages that is durable.
+    """
+
+    key: RankKey
+    client_id: str
+    submitter: str
+    cpu_cores: int
+    ram: int
+    gpus: tuple[int, ...]
+    gpu_memory: int
+    shared: bool
+    seq: int = 0
+
+
+class HeldRank(NamedTuple):
+    """A rank that an agent says it still knows."""
+
+    key: RankKey
+    phase: Phase | None
+    """None: its end waits in the agent's outbox."""
+
+
+class Verdict(NamedTuple):
+    key: RankKey
+    goes_on: bool
+    seq: int
+    desired: Desired
+
+
+class Outcome(Struct, frozen=True):
+    commands: tuple[Command, ...] = ()
+    notes: tuple[Note, ...] = ()
+    stale: bool = False
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(
+            self.commands + other.commands,
+            self.notes + other.notes,
+            self.stale or other.stale,
+        )
+
+
+NOTHING = Outcome()
+
+
+class Farm:
+    """Tasks that are not final, clients, and the holds that tie them. Mutated by one writer."""
+
+    def __init__(self) -> None:
+        self._queue = Queue()
+        self._ledger = Ledger()
+        self._unplanned = False
+        self.tasks: dict[str, Task] = {}
+        self.clients: dict[str, Client] = {}
+        self.holds: dict[RankKey, Hold] = {}
+
+    # ------------------------------------------------------------ writing
+
+    def load(self, tasks: Iterable[Task], clients: Iterable[Client], holds: Iterable[Hold]) -> None:
+        """The state after a restart: nobody is connected, every active rank is out of contact."""
+        for client in clients:
+            self._put(self.clients, client.id, replace(client, connected=False, asking=False))
+        for task in tasks:
+            self._put(self.tasks, task.id, task)
+        for hold in holds:
+            self._hold(hold)
+        self.commit()
+
+    def commit(self) -> frozenset[str]:
+        """Makes everything since the last commit final. Returns the ids of tasks that changed.
+
+        Tasks that reached their end leave the memory here.
+        """
+        changed = frozenset(key for table, key in self._ledger.touched() if table is self.tasks)
+        self._ledger.clear()
+        for task_id in changed:
+            if self.tasks[task_id].final:
+                del self.tasks[task_id]
+        return changed
+
+    def savepoint(self) -> int:
+        return self._ledger.mark()
+
+    def rollback(self, mark: int = 0) -> None:
+        """Undoes everything since `mark`, in reverse order."""
+        for table, key, before in self._ledger.since(mark):
+            self._write(table, key, before)
+        self._unplanned = True
+
+    def touched(self) -> list[tuple[dict[Any, Any], Any]]:
+        """(table, key) of everything that changed since the last commit, once each."""
+        return self._ledger.touched()
+
+    def _put(self, table: dict[Any, Any], key: Any, value: Any) -> None:
+        self._ledger.record(table, key, table.get(key))
+        self._write(table, key, value)
+
+    def _write(self, table: dict[Any, Any], key: Any, value: Any) -> None:
+        before = table.get(key)
+        if table is self.tasks:
+            self._queue.move(before, value)
+            self._unplanned |= value is not None and value.waiting
+        elif table is self.holds:
+            self._queue.account(before, value)
+        else:
+            self._unplanned = True
+        if value is None:
+            table.pop(key, None)
+        else:
+            table[key] = value
+
+    def _hold(self, hold: Hold) -> None:
+        client = self.clients[hold.client_id]
+        self._put(self.holds, hold.key, hold)
+        self._put(self.clients, client.id, replace(client, holds=(*client.holds, hold.key)))
+
+    def _release(self, key: RankKey) -> None:
+        hold = self.holds.get(key)
+        if hold is None:
+            return
+        client = self.clients[hold.client_id]
+        rest = tuple(other for other in client.holds if other != key)
+        self._put(self.holds, key, None)
+        self._put(self.clients, client.id, replace(client, holds=rest))
+
+    # ------------------------------------------------------------ tasks
+
+    def submit(self, task: Task, note: Note) -> Outcome:
+        self._put(self.tasks, task.id, task)
+        return Outcome(notes=(note,))
+
+    def apply(self, task_id: str, event: TaskEvent) -> Outcome:
+        """One event on one task. An event of an attempt that is over is `stale`: no effect."""
+        task = self.tasks.get(task_id)
+        if task is None:
+            return Outcome(stale=True)
+        result = step(task, event)
+        if result.task is not task:
+            self._put(self.tasks, task_id, result.task)
+        outcome = Outcome(result.commands, result.notes, result.stale)
+        if isinstance(event, DesiredSet):
+            outcome += self._obey(outcome.commands, event.at)
+        return outcome
+
+    def end_rank(self, key: RankKey, event: RankEnded) -> Outcome:
+        """A rank's worker is gone, of whatever attempt: what it held is free again."""
+        hold = self.holds.get(key)
+        outcome = self.apply(key.task_id, event)
+        self._release(key)
+        if hold is None or outcome.stale or event.cut_off:
+            return outcome
+        return outcome + self._blame(hold.client_id, key.task_id, event.cause)
+
+    def lose_rank(self, key: RankKey, message: str, at: float) -> Outcome:
+        """As `end_rank`, for a worker that ended without a word."""
+        outcome = self.apply(
+            key.task_id, RankLost(at=at, attempt=key.attempt, rank=key.rank, message=message)
+        )
+        self._release(key)
+        return outcome
+
+    def accept(self, key: RankKey, seq: int, seq_to: int) -> Literal["new", "seen", "gap"]:
+        """Whether a message of this rank is the next one; if so, its number is taken."""
+        hold = self.holds.get(key)
+        if hold is None or seq_to <= hold.seq:
+            return "seen"
+        if seq > hold.seq + 1:
+            return "gap"
+        self._put(self.holds, key, replace(hold, seq=seq_to))
+        return "new"
+
+    def place(self, at: float) -> Outcome:
+        """Gives waiting tasks to clients, as many as fit. Free when nothing changed since."""
+        if not self._unplanned or not self._queue.classes:
+            return NOTHING
+        self._unplanned = False
+        rooms = {c.id: self.room(c) for c in self.clients.values() if c.placeable}
+        if not rooms:
+            return NOTHING
+        outcome = NOTHING
+        for placement in list(plan(self._queue.classes, rooms, self._queue.usage)):
+            outcome += self.apply(placement.task_id, Placed(at=at, ranks=placement.ranks))
+            task = self.tasks[placement.task_id]
+            for number, rank in enumerate(task.ranks):
+                self._hold(
+                    Hold(
+                        key=RankKey(task.id, task.attempt, number),
+                        client_id=rank.client_id,
+                        submitter=task.submitter,
+                        cpu_cores=task.needs.cpu_cores,
+                        ram=task.needs.ram,
+                        gpus=rank.gpus,
+                        gpu_memory=task.needs.gpu_memory,
+                        shared=task.share_gpu,
+                    )
+                )
+                client = self.clients[rank.client_id]
+                if client.asking:
+                    self._put(self.clients, client.id, replace(client, asking=False))
+        return outcome
+
+    # ------------------------------------------------------------ clients
+
+    def join(
+        self, client_id: str, capacity: Capacity, held: Iterable[HeldRank], at: float
+    ) -> tuple[Outcome, tuple[Verdict, ...]]:
+        """An agent said hello: what it still knows is held against what it should."""
+        before = self.clients.get(client_id) or Client(client_id)
+        joined = replace(
+            before, capacity=capacity, speaks="agent", connected=True, asking=False, lapsed=False
+        )
+        self._put(self.clients, client_id, joined)
+        known = {rank.key: rank for rank in held}
+        outcome, verdicts = NOTHING, []
+        for key in joined.holds:
+            task = self.tasks.get(key.task_id)
+            current = task is not None and task.attempt == key.attempt and bool(task.ranks)
+            if key in known:
+                if current:
+                    outcome += self._contact(key, known[key].phase, at)
+                continue
+            if task is not None and current and task.ranks[key.rank].phase is Phase.ASSIGNED:
+                outcome += self._contact(key, None, at) + Outcome((Assign(client_id, key),))
+            else:
+                words = f"{client_id} restarted, and the worker was gone."
+                outcome += self.lose_rank(key, words, at)
+        for key in known:
+            task, hold = self.tasks.get(key.task_id), self.holds.get(key)
+            goes_on = bool(hold and task and task.attempt == key.attempt and task.ranks)
+            desired = task.desired if task else Desired.STOPPED
+            verdicts.append(Verdict(key, goes_on, hold.seq if hold else 0, desired))
+        return outcome, tuple(verdicts)
+
+    def _contact(self, key: RankKey, phase: Phase | None, at: float) -> Outcome:
+        outcome = self.apply(key.task_id, ContactBack(at=at, attempt=key.attempt, rank=key.rank))
+        if phase in (Phase.RUNNING, Phase.PAUSED):
+            seen = Observed(at=at, attempt=key.attempt, rank=key.rank, phase=phase)
+            outcome += self.apply(key.task_id, seen)
+        return outcome
+
+    def meet(self, client_id: str, at: float) -> Outcome:
+        """A client that speaks only the documented messages is connected."""
+        client = self.clients.get(client_id) or Client(client_id)
+        met = replace(client, speaks="contract", connected=True, lapsed=False)
+        if met != client:
+            self._put(self.clients, client_id, met)
+        return NOTHING
+
+    def ask(self, client_id: str, at: float) -> Outcome:
+        """A contract-only client asks for a task, and so gives up the one it had, if any."""
+        outcome = NOTHING
+        for key in self.clients[client_id].holds:
+            words = f"{client_id} asked for a new task and so gave this one up."
+            outcome += self.lose_rank(key, words, at)
+        self._put(self.clients, client_id, replace(self.clients[client_id], asking=True))
+        return outcome
+
+    def leave(self, client_id: str, at: float) -> Outcome:
+        """The connection closed: workers may well go on."""
+        client = self.clients[client_id]
+        self._put(self.clients, client_id, replace(client, connected=False, asking=False))
+        return self._each_rank(client, ContactLost, at)
+
+    def lapse(self, client_id: str, at: float) -> Outcome:
+        """The lease ended while the client was away."""
+        client = self.clients[client_id]
+        if client.connected:
+            return NOTHING
+        self._put(self.clients, client_id, replace(client, lapsed=True))
+        return self._each_rank(client, LeaseLapsed, at)
+
+    def _each_rank(
+        self, client: Client, event: type[ContactLost] | type[LeaseLapsed], at: float
+    ) -> Outcome:
+        outcome = NOTHING
+        for key in client.holds:
+            happened = event(at=at, attempt=key.attempt, rank=key.rank)
+            told = self.apply(key.task_id, happened)
+            outcome += replace(told, stale=False)
+        return outcome
+
+    def resize(self, client_id: str, capacity: Capacity) -> None:
+        client = self.clients[client_id]
+        if client.capacity != capacity:
+            self._put(self.clients, client_id, replace(client, capacity=capacity))
+
+    def drain(self, client_id: str, reason: str | None) -> Outcome:
+        """No new work for this client while there is a reason; None lends it again."""
+        client = self.clients[client_id]
+        self._put(self.clients, client_id, replace(client, drained=reason, failed_tasks=()))
+        words = f"{client_id} takes no new tasks: {reason}" if reason else f"{client_id} is back."
+        return Outcome(notes=(Note("drained" if reason else "undrained", words, None, client_id),))
+
+    def _blame(self, client_id: str, task_id: str, cause: Cause) -> Outcome:
+        """Counts what the machine may be to blame for: an error of the task's own code is not."""
+        client = self.clients[client_id]
+        if cause is Cause.COMPLETED and client.failed_tasks:
+            self._put(self.clients, client_id, replace(client, failed_tasks=()))
+        if cause is not Cause.AGENT_LOST or task_id in client.failed_tasks:
+            return NOTHING
+        failed = (*client.failed_tasks, task_id)
+        self._put(self.clients, client_id, replace(client, failed_tasks=failed))
+        if len(failed) < DRAIN_AFTER:
+            return NOTHING
+        return self.drain(client_id, f"{len(failed)} different tasks in a row failed on it.")
+
+    def _obey(self, commands: tuple[Command, ...], at: float) -> Outcome:
+        """A control sent to a contract-only client counts as obeyed: it cannot answer."""
+        outcome = NOTHING
+        phases = {Desired.RUNNING: Phase.RUNNING, Desired.PAUSED: Phase.PAUSED}
+        for command in commands:
+            if not isinstance(command, Steer):
+                continue
+            client = self.clients[command.client_id]
+            if client.speaks != "contract" or not client.connected:
+                continue
+            key = command.key
+            if command.desired is Desired.STOPPED:
+                ended = RankEnded(at=at, attempt=key.attempt, rank=key.rank, cause=Cause.STOPPED)
+                outcome += self.end_rank(key, ended)
+            elif self.tasks[key.task_id].ranks[key.rank].phase is not Phase.ASSIGNED:
+                phase = phases[command.desired]
+                seen = Observed(at=at, attempt=key.attempt, rank=key.rank, phase=phase)
+                outcome += self.apply(key.task_id, seen)
+        return outcome
+
+    # ------------------------------------------------------------ reading
+
+    def room(self, client: Client) -> Room:
+        """What is free on a client, what it holds taken off. Never below zero."""
+        gpus = dict(enumerate(client.capacity.gpus))
+        shared: dict[int, int] = {}
+        cores, ram = client.capacity.cpu_cores, client.capacity.ram
+        for key in client.holds:
+            hold = self.holds[key]
+            cores -= hold.cpu_cores
+            ram -= hold.ram
+            for gpu in hold.gpus:
+                whole = gpus.pop(gpu, None)
+                if hold.shared:
+                    shared[gpu] = shared.get(gpu, whole or 0) - hold.gpu_memory
+        return Room(
+            client_id=client.id,
+            cpu_cores=max(cores, 0),
+            ram=max(ram, 0),
+            gpus=gpus,
+            shared=shared,
+            fetches_only=client.speaks == "contract",
+        )
+
+    def active(self) -> list[Task]:
+        return [task for task in self.tasks.values() if task.state in ACTIVE]
+
+    def why(self, task: Task) -> list[tuple[str, str]]:
+        """For each client the first requirement of this waiting task that it misses."""
+        kind = class_of(task)
+        reasons = []
+        for client in sorted(self.clients.values(), key=lambda c: c.id):
+            if not client.connected:
+                reason: str | None = "not connected"
+            elif client.drained:
+                reason = client.drained
+            elif not client.placeable:
+                reason = "busy, or has not asked for a task"
+            else:
+                reason = missing(self.room(client), kind)
+            if reason is None and task.world_size > 1:
+                reason = f"fits, but {task.world_size} clients are needed at once"
+            reasons.append((client.id, reason or "fits; it is given out next"))
+        return reasons

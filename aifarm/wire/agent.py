@@ -1,0 +1,345 @@
+"""The agent protocol: every message on the WebSocket between a client and the server.
+
+The first messages of each direction are the documented contract; what stands below the line
+"extensions" is spoken only with an agent that said `hello`. Every message about a task may
+carry `attempt`, `rank` and `seq`: `seq` counts from 1 without gaps per (task, attempt, rank),
+and acknowledgements are cumulative. A contract-only client sends none of them.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from aifarm.wire.types import (
+    JSON,
+    ControlAction,
+    Count,
+    DesiredState,
+    Identifier,
+    Metrics,
+    Name,
+    Natural,
+    Outcome,
+    Percent,
+    Requirements,
+    Sha256,
+    Text,
+    Timestamp,
+)
+
+PROTOCOL = 1
+"""Version that `hello` announces; the server refuses an agent it cannot understand."""
+
+MAX_MESSAGE = 1 << 20
+"""Bytes in one socket message, either way (SECURITY row 21)."""
+
+# (step, time in seconds since the epoch, {name: value})
+Point = tuple[Natural, float, Metrics]
+
+
+# ---------------------------------------------------------------- resources
+
+
+class Cpu(Struct, frozen=True):
+    """`cores`: logical cores a task may use; `usage` in percent."""
+
+    cores: Natural = 0
+    usage: Percent = 0.0
+
+
+class Memory(Struct, frozen=True):
+    """MiB."""
+
+    total: Natural = 0
+    used: Natural = 0
+
+
+class Gpu(Struct, frozen=True, omit_defaults=True):
+    """One GPU. `utilization` in percent, `temperature` in °C; None where NVML does not say."""
+
+    id: Natural
+    name: str
+    memory: Memory
+    uuid: str | None = None
+    utilization: float | None = None
+    temperature: float | None = None
+
+
+class Resources(Struct, frozen=True):
+    """What a client has and how much of it is in use."""
+
+    cpu: Cpu = Cpu()
+    ram: Memory = Memory()
+    gpu: tuple[Gpu, ...] = ()
+
+
+class SystemInfo(Struct, frozen=True, omit_defaults=True):
+    """Use in percent; `resources` is optional and, for a contract-only client, its capacity."""
+
+    cpu_usage: float = 0.0
+    ram_usage: float = 0.0
+    gpu_usage: float | None = 0.0
+    resources: Resources | None = None
+
+
+# ---------------------------------------------------------------- client to server
+
+
+class ClientMessage(Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
+    """The connection says who speaks; a `client_id` that differs is an error."""
+
+    client_id: str | None = None
+    timestamp: Timestamp | None = None
+
+
+class TaskRequest(ClientMessage, tag="task_request", frozen=True, kw_only=True):
+    """A contract-only client is ready for one task; stays open until there is one."""
+
+
+class AboutRank(ClientMessage, frozen=True, kw_only=True):
+    """`attempt` is the fencing token; all three are implied for a contract-only client."""
+
+    task_id: Identifier
+    attempt: Count | None = None
+    rank: Natural | None = None
+    seq: Count | None = None
+
+
+class TaskProgress(AboutRank, tag="task_progress", frozen=True, kw_only=True):
+    """Latest values, and for an agent every point since its last message (one per step).
+
+    `seq_to`: this message stands for seq..seq_to, whose points were thinned in the outbox.
+    """
+
+    progress: Percent
+    metrics: Metrics = {}
+    points: list[Point] = []
+    seq_to: Count | None = None
+
+
+class TaskResult(AboutRank, tag="task_result", frozen=True, kw_only=True):
+    """The end of a rank. `checkpoint_path` is recorded, never opened."""
+
+    status: Outcome
+    metrics: Metrics = {}
+    checkpoint_path: Text | None = None
+    cause: Text | None = None
+    message: Text | None = None
+
+
+class Heartbeat(ClientMessage, tag="heartbeat", frozen=True, kw_only=True):
+    system_info: SystemInfo = SystemInfo()
+
+
+# extensions
+
+HeldState = Literal["starting", "running", "paused", "ended"]
+
+
+class HeldRank(Struct, frozen=True):
+    """A rank an agent still knows: its worker lives, or its end waits in the outbox."""
+
+    task_id: Identifier
+    attempt: Count
+    rank: Natural
+    state: HeldState
+    last_seq: Natural = 0
+
+
+class Hello(ClientMessage, tag="hello", frozen=True, kw_only=True):
+    """First message of an agent on each connection; nothing is assigned before it."""
+
+    boot_id: Identifier
+    machine_id: Identifier
+    agent_version: str
+    protocol: int
+    resources: Resources
+    hostname: str = ""
+    labels: dict[str, str] = {}
+    tasks: tuple[HeldRank, ...] = ()
+
+
+class TaskState(AboutRank, tag="task_state", frozen=True, kw_only=True):
+    """The observed state changed; the first `running` of a rank brings its provenance."""
+
+    state: Literal["running", "paused"]
+    step: Natural | None = None
+    provenance: dict[str, JSON] = {}
+
+
+class TaskLog(AboutRank, tag="task_log", frozen=True, kw_only=True):
+    """Lines of the worker's output, in order, without line ends."""
+
+    lines: list[str]
+
+
+class TaskCheckpoint(AboutRank, tag="task_checkpoint", frozen=True, kw_only=True):
+    """A checkpoint whose bytes are stored as `upload_id`; it exists once this is acknowledged."""
+
+    upload_id: Identifier
+    step: Natural
+    size: Natural
+    sha256: Sha256
+    epoch: Natural | None = None
+    progress: Percent = 0.0
+    metrics: Metrics = {}
+    final: bool = False
+
+
+class GangEndpoint(AboutRank, tag="gang_endpoint", frozen=True, kw_only=True):
+    """Rank 0's agent listens for the other ranks of this attempt at `address`:`port`."""
+
+    address: Annotated[str, Meta(min_length=1, max_length=255)]
+    port: Annotated[int, Meta(ge=1, le=65535)]
+
+
+FromClient = (
+    TaskRequest
+    | TaskProgress
+    | TaskResult
+    | Heartbeat
+    | Hello
+    | TaskState
+    | TaskLog
+    | TaskCheckpoint
+    | GangEndpoint
+)
+
+
+# ---------------------------------------------------------------- server to client
+
+
+class ServerMessage(Struct, frozen=True, tag_field="type", omit_defaults=True, kw_only=True):
+    timestamp: Timestamp | None = None
+
+
+class PackageRef(Struct, frozen=True):
+    """A package pinned by the sha256 of its archive; `size` in bytes."""
+
+    name: Name
+    version: Name
+    sha256: Sha256
+    size: Natural
+
+
+class CheckpointRef(Struct, frozen=True):
+    """A committed checkpoint to resume from; `size` in bytes."""
+
+    id: Identifier
+    step: Natural
+    size: Natural
+    sha256: Sha256
+
+
+class Endpoint(Struct, frozen=True):
+    """Where rank 0's rendezvous store listens."""
+
+    address: str
+    port: int
+
+
+class FarmAssignment(Struct, frozen=True, omit_defaults=True):
+    """What an agent (not a contract-only client) is told beyond the documented fields."""
+
+    attempt: Count
+    rank: Natural
+    world_size: Count
+    package: PackageRef
+    desired: DesiredState = "running"
+    gpus: tuple[Natural, ...] = ()
+    resume: CheckpointRef | None = None
+    endpoint: Endpoint | None = None
+
+
+class AssignedTask(Struct, frozen=True):
+    """`config` carries the documented keys, `url`, `version` and the task's own keys."""
+
+    id: Identifier
+    type: str
+    config: dict[str, JSON]
+    requirements: Requirements
+    farm: FarmAssignment | UnsetType = UNSET
+
+
+class TaskAssignment(ServerMessage, tag="task", frozen=True, kw_only=True):
+    data: AssignedTask
+
+
+class Control(ServerMessage, tag="control", frozen=True, kw_only=True):
+    """Desired state of a task on this client. Level-triggered: repeats are harmless."""
+
+    action: ControlAction
+    task_id: Identifier
+    attempt: Count | UnsetType = UNSET
+
+
+class TaskResultAck(ServerMessage, tag="task_result_ack", frozen=True, kw_only=True):
+    """`received` is true once the result is durable, false when it was refused (stale attempt)."""
+
+    task_id: Identifier
+    received: bool
+
+
+class ErrorBody(Struct, frozen=True):
+    code: str
+    message: str
+    details: dict[str, JSON] = {}
+
+
+class ErrorMessage(ServerMessage, tag="error", frozen=True, kw_only=True):
+    """The contract's error envelope; the connection stays open."""
+
+    error: ErrorBody
+
+
+# extensions
+
+
+class Verdict(Struct, frozen=True, omit_defaults=True):
+    """What becomes of a rank that `hello` named: go on from `ack_seq`, or stop (stale)."""
+
+    task_id: Identifier
+    attempt: Count
+    rank: Natural
+    verdict: Literal["continue", "stop"]
+    ack_seq: Natural = 0
+    desired: DesiredState = "running"
+
+
+class Welcome(ServerMessage, tag="welcome", frozen=True, kw_only=True):
+    """Answer to `hello`. `lease` and `heartbeat` in seconds."""
+
+    lease: float
+    heartbeat: float
+    tasks: tuple[Verdict, ...] = ()
+
+
+class Ack(ServerMessage, tag="ack", frozen=True, kw_only=True):
+    """All of this rank's messages up to `seq` are durable."""
+
+    task_id: Identifier
+    attempt: Count
+    rank: Natural
+    seq: Natural
+
+
+class Withdraw(ServerMessage, tag="withdraw", frozen=True, kw_only=True):
+    """This attempt is over for the farm: stop its worker at once, keep nothing."""
+
+    task_id: Identifier
+    attempt: Count
+    rank: Natural
+
+
+class GangStart(ServerMessage, tag="gang_start", frozen=True, kw_only=True):
+    """Second phase: every rank of the attempt may start its worker."""
+
+    task_id: Identifier
+    attempt: Count
+    rank: Natural
+    endpoint: Endpoint
+
+
+FromServer = (
+    TaskAssignment | Control | TaskResultAck | ErrorMessage | Welcome | Ack | Withdraw | GangStart
+)

@@ -1,0 +1,105 @@
+"""Bytes to messages and back, with one sentence for bytes that are neither.
+
+Client messages may carry their fields flat, as in the contract's examples, or under `data`, as
+in its general form. Unknown fields are ignored on the socket (rolling upgrades); REST bodies
+refuse them, since their Structs forbid it.
+"""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from aifarm.wire.agent import FromClient, FromServer
+
+T = TypeVar("T")
+
+MAX_DEPTH = 32
+"""Nesting accepted in one body or message; deeper ones only serve attacks."""
+
+encode = msgspec.json.Encoder().encode
+
+
+class WireError(ValueError):
+    """`message` is one sentence; `field` the path of what is wrong, or ""."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class _General(Struct):
+    """The part of a message that tells whether its fields stand flat or under `data`."""
+
+    type: str
+    client_id: Raw | UnsetType = UNSET
+    timestamp: Raw | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
+
+
+_general: msgspec.json.Decoder[_General] = msgspec.json.Decoder(_General)
+_from_client: msgspec.json.Decoder[FromClient] = msgspec.json.Decoder(FromClient)
+_from_server: msgspec.json.Decoder[FromServer] = msgspec.json.Decoder(FromServer)
+
+
+def decode_client(frame: bytes | str) -> FromClient:
+    """A client's message. Raises WireError."""
+    try:
+        general = _general.decode(frame)
+        if isinstance(general.data, Raw):
+            fields: dict[str, Any] = msgspec.json.decode(frame)
+            nested = fields.pop("data")
+            if not isinstance(nested, dict):
+                raise WireError("Expected `object`, got something else - at `$.data`", "data")
+            message: FromClient = msgspec.convert({**nested, **fields}, FromClient)
+            return message
+        return _from_client.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise explain(error) from None
+
+
+def decode_server(frame: bytes | str) -> FromServer:
+    """A server's message. Raises WireError."""
+    try:
+        return _from_server.decode(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise explain(error) from None
+
+
+def decode_body(body: bytes, shape: type[T]) -> T:
+    """A REST body as `shape`. Raises WireError, also where it nests deeper than MAX_DEPTH."""
+    if depth(body) > MAX_DEPTH:
+        raise WireError(f"The body nests deeper than {MAX_DEPTH} levels.")
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise explain(error) from None
+
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_BRACKETS = re.compile(rb"[^\[\]{}]+")
+
+
+def depth(body: bytes) -> int:
+    """Deepest nesting of arrays and objects in JSON text, valid or not."""
+    level = deepest = 0
+    for char in _BRACKETS.sub(b"", _STRING.sub(b"", body)):
+        level += 1 if char in b"[{" else -1
+        deepest = max(deepest, level)
+    return deepest
+
+
+def explain(error: Exception) -> WireError:
+    """msgspec's sentence, with the path it names split off: "… - at `$.task_id`"."""
+    if isinstance(error, msgspec.ValidationError):
+        text, _, path = str(error).partition(" - at `")
+        missing = re.search(r"missing required field `(\w+)`", text)
+        field = path.rstrip("`").removeprefix("$").removeprefix(".")
+        if missing:
+            field = f"{field}.{missing[1]}" if field else missing[1]
+        return WireError(f"{text} - at `{field}`" if field else text, field)
+    if isinstance(error, RecursionError):
+        return WireError("The JSON nests too deeply.")
+    return WireError(f"Not valid JSON: {error}")

@@ -1,0 +1,87 @@
+"""The live feed (`/api/v2/live`): a snapshot, then what changes, resumable by event number.
+
+A reader gets the latest value of each thing, not every value: one that reads slowly misses
+intermediate states, never the last one.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from aifarm.wire.agent import ErrorBody, Point
+from aifarm.wire.rest import ClientFull, EventFull, TaskFull
+from aifarm.wire.types import Natural
+
+Topic = Annotated[str, Meta(pattern=r"^(farm|task:[A-Za-z0-9-]{1,128}|client:.{1,128})$")]
+
+
+class Subscribe(Struct, frozen=True, tag_field="type", tag="subscribe"):
+    """`since`: the last event number seen; events after it come first. None: from now on."""
+
+    topics: Annotated[list[Topic], Meta(min_length=1, max_length=1000)]
+    since: Natural | None = None
+
+
+class FromServer(Struct, frozen=True, tag_field="type"):
+    pass
+
+
+class Snapshot(FromServer, frozen=True, tag="snapshot"):
+    """The present state of what was subscribed to, as of event number `event`."""
+
+    event: int
+    tasks: list[TaskFull]
+    clients: list[ClientFull]
+
+
+class TaskChanged(FromServer, frozen=True, tag="task"):
+    event: int
+    task: TaskFull
+
+
+class TaskDeleted(FromServer, frozen=True, tag="task_deleted"):
+    event: int
+    id: str
+
+
+class ClientChanged(FromServer, frozen=True, tag="client"):
+    event: int
+    client: ClientFull
+
+
+class Happened(FromServer, frozen=True, tag="event"):
+    event: EventFull
+
+
+class PointsAdded(FromServer, frozen=True, tag="points"):
+    """New metric points of rank 0. `gap`: earlier ones were dropped for this slow reader; the
+    history has them."""
+
+    task_id: str
+    points: list[Point]
+    gap: bool = False
+
+
+class LinesAdded(FromServer, frozen=True, tag="log"):
+    """The rank's log has grown to `total` lines; the log route has them."""
+
+    task_id: str
+    attempt: int
+    rank: int
+    total: int
+
+
+class Refused(FromServer, frozen=True, tag="error"):
+    error: ErrorBody
+
+
+Message = (
+    Snapshot
+    | TaskChanged
+    | TaskDeleted
+    | ClientChanged
+    | Happened
+    | PointsAdded
+    | LinesAdded
+    | Refused
+)

@@ -1,0 +1,416 @@
+"""Bodies of the REST API, once. Version 1 is the documented contract, exactly; version 2 is ours.
+
+Requests refuse unknown fields. In version 1 an unknown number is 0.0; in version 2 it is null.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from aifarm.wire.agent import ErrorBody, Resources
+from aifarm.wire.types import (
+    JSON,
+    Count,
+    DesiredState,
+    Metrics,
+    Name,
+    Natural,
+    Requirements,
+    Sha256,
+    Text,
+    Timestamp,
+)
+
+PART_SIZE = 8 << 20
+"""Bytes in one part of an upload, at most."""
+
+MAX_BODY = 1 << 20
+"""Bytes in a JSON body."""
+
+# ---------------------------------------------------------------- requests
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    pass
+
+
+class CreateTask(Request, frozen=True, kw_only=True):
+    """POST /api/tasks. The documented fields, and optional extensions from `config` on.
+
+    `url` may be left out where name and version say which package; `n_clients` above 1 needs
+    `distributed`. Own hyperparameters go under `config`. `max_retries` counts failures of the
+    task's own code; a lost agent is always tried again.
+    """
+
+    type: Literal["training"] = "training"
+    name: Name
+    url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+    version: Name | None = None
+    batch_size: Annotated[int, Meta(ge=1, le=2**31)] | None = None
+    learning_rate: Annotated[float, Meta(gt=0, le=1e6)] | None = None
+    epochs: Annotated[int, Meta(ge=1, le=2**31)] | None = None
+    distributed: bool = False
+    requirements: Requirements = Requirements()
+    n_clients: Annotated[int, Meta(ge=1, le=1024)] = 1
+    config: dict[str, JSON] = {}
+    priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
+    share_gpu: bool = False
+    max_retries: Annotated[int, Meta(ge=0, le=100)] = 0
+
+
+class UpdateStatus(Request, frozen=True, kw_only=True):
+    """PUT /api/tasks/{id}/status."""
+
+    status: DesiredState
+    reason: Text | None = None
+
+
+class CreateToken(Request, frozen=True, kw_only=True):
+    """`expires` in seconds from now. An agent's token may be bound to one `client_id`."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    role: Literal["admin", "researcher", "viewer", "agent"]
+    client_id: Name | None = None
+    expires: Annotated[float, Meta(gt=0, le=10 * 366 * 86400)] | None = None
+
+
+class CreateUpload(Request, frozen=True, kw_only=True):
+    """An agent announces a checkpoint of `size` bytes."""
+
+    task_id: str
+    attempt: Count
+    rank: Natural
+    size: Annotated[int, Meta(ge=1, le=2**44)]
+    sha256: Sha256
+
+
+# ---------------------------------------------------------------- answers, version 1
+
+
+class ErrorEnvelope(Struct, frozen=True):
+    error: ErrorBody
+
+
+class TaskRow(Struct, frozen=True):
+    id: str
+    type: str
+    status: str
+    progress: float
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class TaskList(Struct, frozen=True):
+    tasks: list[TaskRow]
+    total: int
+    page: int
+
+
+class TaskCreated(Struct, frozen=True):
+    id: str
+    status: str
+    created_at: Timestamp
+
+
+class TaskDetails(Struct, frozen=True):
+    id: str
+    type: str
+    status: str
+    progress: float
+    metrics: dict[str, float]
+    config: dict[str, JSON]
+    requirements: Requirements
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class StatusUpdated(Struct, frozen=True):
+    id: str
+    status: str
+    updated_at: Timestamp
+
+
+class GpuMemory(Struct, frozen=True):
+    total: int
+    used: int
+
+
+class GpuRow(Struct, frozen=True):
+    id: int
+    name: str
+    memory: GpuMemory
+
+
+class CpuRow(Struct, frozen=True):
+    cores: int
+    usage: float
+
+
+class RamRow(Struct, frozen=True):
+    total: int
+    used: int
+
+
+class ResourcesRow(Struct, frozen=True):
+    """As in the list of clients, where the page prints `gpu` as an object, by GPU id."""
+
+    cpu: CpuRow
+    ram: RamRow
+    gpu: dict[str, GpuRow]
+
+
+class ResourcesDetails(Struct, frozen=True):
+    """As in a client's details, where the page prints `gpu` as an array."""
+
+    cpu: CpuRow
+    ram: RamRow
+    gpu: list[GpuRow]
+
+
+class ClientRow(Struct, frozen=True):
+    id: str
+    status: str
+    resources: ResourcesRow
+    last_seen: Timestamp
+
+
+class ClientList(Struct, frozen=True):
+    clients: list[ClientRow]
+
+
+class ClientTask(Struct, frozen=True):
+    id: str
+    status: str
+    progress: float
+
+
+class Performance(Struct, frozen=True):
+    """`average_time` in seconds; `success_rate` 0..1 of the attempts that ended here."""
+
+    completed_tasks: int
+    average_time: float
+    success_rate: float
+
+
+class ClientDetails(Struct, frozen=True):
+    id: str
+    status: str
+    resources: ResourcesDetails
+    tasks: list[ClientTask]
+    performance: Performance
+    last_seen: Timestamp
+
+
+# ---------------------------------------------------------------- answers, version 2
+
+
+class TaskFull(Struct, frozen=True):
+    """Everything about a task. `clients` by rank number. `status` is the observed state."""
+
+    id: str
+    type: str
+    name: str
+    version: str | None
+    url: str | None
+    package_sha256: str | None
+    status: str
+    desired: str
+    attempt: int
+    cause: str | None
+    message: str | None
+    progress: float
+    metrics: Metrics
+    config: dict[str, JSON]
+    requirements: Requirements
+    distributed: bool
+    n_clients: int
+    priority: int
+    share_gpu: bool
+    max_retries: int
+    submitter: str
+    clients: list[str]
+    checkpoint_id: str | None
+    created_at: Timestamp
+    updated_at: Timestamp
+    started_at: Timestamp | None
+    ended_at: Timestamp | None
+
+
+class TaskFullList(Struct, frozen=True):
+    tasks: list[TaskFull]
+    total: int
+    page: int
+
+
+class StatusFull(Struct, frozen=True):
+    id: str
+    desired: str
+    observed: str
+    updated_at: Timestamp
+
+
+class Missing(Struct, frozen=True):
+    """Why one client does not take a waiting task now."""
+
+    client: str
+    reason: str
+
+
+class Why(Struct, frozen=True):
+    """`summary` in one sentence; `clients` the first requirement that each one misses."""
+
+    id: str
+    status: str
+    summary: str
+    clients: list[Missing]
+
+
+class AttemptFull(Struct, frozen=True):
+    attempt: int
+    clients: list[str]
+    assigned_at: Timestamp
+    started_at: Timestamp | None
+    ended_at: Timestamp | None
+    outcome: str | None
+    message: str | None
+    provenance: dict[str, JSON]
+
+
+class AttemptList(Struct, frozen=True):
+    attempts: list[AttemptFull]
+
+
+class EventFull(Struct, frozen=True):
+    id: int
+    at: Timestamp
+    kind: str
+    message: str
+    task_id: str | None
+    client_id: str | None
+    attempt: int | None
+
+
+class EventList(Struct, frozen=True):
+    """`next`: pass as `after` for what follows."""
+
+    events: list[EventFull]
+    next: int
+
+
+class LogPage(Struct, frozen=True):
+    """Lines `first` .. `next` - 1 of one rank's output; `total` lines exist so far."""
+
+    attempt: int
+    rank: int
+    first: int
+    next: int
+    total: int
+    lines: list[str]
+
+
+class MetricSeries(Struct, frozen=True):
+    """Columns of equal length. Down-sampled: `min`, `max` of a bucket around its last value."""
+
+    name: str
+    step: list[int]
+    time: list[float]
+    value: list[float | None]
+    min: list[float | None]
+    max: list[float | None]
+    total: int
+
+
+class MetricSummary(Struct, frozen=True):
+    name: str
+    count: int
+    last: float | None
+    min: float | None
+    max: float | None
+    last_step: int
+
+
+class MetricHistory(Struct, frozen=True):
+    series: list[MetricSeries]
+    summaries: list[MetricSummary]
+
+
+class CheckpointFull(Struct, frozen=True):
+    """`path`: where GET finds its bytes, relative to the farm's URL."""
+
+    id: str
+    attempt: int
+    step: int
+    epoch: int | None
+    progress: float
+    size: int
+    sha256: str
+    metrics: Metrics
+    final: bool
+    path: str
+    created_at: Timestamp
+
+
+class CheckpointList(Struct, frozen=True):
+    checkpoints: list[CheckpointFull]
+
+
+class PackageFull(Struct, frozen=True):
+    name: str
+    version: str
+    kind: str
+    sha256: str
+    size: int
+    publisher: str
+    path: str
+    created_at: Timestamp
+
+
+class PackageList(Struct, frozen=True):
+    packages: list[PackageFull]
+
+
+class TokenFull(Struct, frozen=True):
+    """`token` is the secret, shown only in the answer to its creation."""
+
+    id: str
+    name: str
+    role: str
+    client_id: str | None
+    created_at: Timestamp
+    expires_at: Timestamp | None
+    revoked_at: Timestamp | None
+    token: str | UnsetType = UNSET
+
+
+class TokenList(Struct, frozen=True):
+    tokens: list[TokenFull]
+
+
+class UploadFull(Struct, frozen=True):
+    """`parts`: numbers stored so far."""
+
+    id: str
+    part_size: int
+    parts: list[int]
+
+
+class ClientFull(Struct, frozen=True):
+    id: str
+    status: str
+    speaks: str
+    hostname: str
+    agent_version: str
+    labels: dict[str, str]
+    resources: Resources | None
+    tasks: list[ClientTask]
+    drained: str | None
+    last_seen: Timestamp
+
+
+class ClientFullList(Struct, frozen=True):
+    clients: list[ClientFull]
+
+
+class Health(Struct, frozen=True):
+    status: str
+    version: str

@@ -1,0 +1,44 @@
+"""Constrained types that messages and bodies share. Units: MiB, percent, seconds, UTC."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._@:+-]+$")]
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Text = Annotated[str, Meta(max_length=4096)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Natural = Annotated[int, Meta(ge=0, le=2**53)]
+Count = Annotated[int, Meta(ge=1, le=2**53)]
+Timestamp = Annotated[datetime, Meta(tz=True)]
+
+# JSON has no NaN: a value that is not a finite number travels as null.
+Metric = float | None
+Metrics = dict[str, Metric]
+
+ControlAction = Literal["pause", "resume", "stop"]
+DesiredState = Literal["running", "paused", "stopped"]
+Outcome = Literal["completed", "failed", "stopped"]
+
+# Any JSON value: msgspec has no recursive types; `codec` bounds the depth.
+JSON = Any
+
+
+class Requirements(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one rank of a task needs of a client; memory in MiB. 0 GPU memory: no GPU needed."""
+
+    min_gpu_memory: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    min_cpu_cores: Annotated[int, Meta(ge=0, le=4096)] = 1
+    min_ram: Annotated[int, Meta(ge=0, le=2**31)] = 1
+
+
+def utc(seconds: float) -> datetime:
+    """`seconds` since the epoch as the wire shows it (ISO 8601, `Z`)."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def whole_seconds(seconds: float) -> datetime:
+    """As `utc`, cut to whole seconds: what version 1 of the API shows."""
+    return datetime.fromtimestamp(int(seconds), UTC)
