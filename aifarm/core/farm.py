@@ -24,6 +24,7 @@ from aifarm.core.task import (
     ContactLost,
     Desired,
     DesiredSet,
+    Launch,
     LeaseLapsed,
     Note,
     Observed,
@@ -112,12 +113,30 @@ class Outcome(Struct, frozen=True):
 NOTHING = Outcome()
 
 
+_AS_DESIRED: dict[Desired, tuple[Phase, ...]] = {
+    Desired.RUNNING: (Phase.ASSIGNED, Phase.RUNNING),
+    Desired.PAUSED: (Phase.PAUSED,),
+    Desired.STOPPED: (),
+}
+"""Phases of a live rank that need no control."""
+
+
+def _can_start_over(task: Task, key: RankKey) -> bool:
+    """Whether a rank that its agent does not know may be assigned again in the same attempt.
+
+    It must never have run; and where rank 0 has told its peers to meet at a place that is gone
+    with its agent, they would wait there for ever.
+    """
+    met = key.rank == 0 and task.endpoint is not None
+    return task.ranks[key.rank].phase is Phase.ASSIGNED and not met
+
+
 class Farm:
     """Tasks that are not final, clients, and the holds that tie them. Mutated by one writer."""
 
     def __init__(self) -> None:
         self._queue = Queue()
-        self._ledger = Ledger()
+        self.ledger = Ledger(self._write)
         self._unplanned = False
         self.tasks: dict[str, Task] = {}
         self.clients: dict[str, Client] = {}
@@ -126,7 +145,7 @@ class Farm:
     # ------------------------------------------------------------ writing
 
     def load(self, tasks: Iterable[Task], clients: Iterable[Client], holds: Iterable[Hold]) -> None:
-        """The state after a restart: nobody is connected, every active rank is out of contact."""
+        """The state after a restart: nobody is connected, and who holds ranks is to `leave`."""
         for client in clients:
             self._put(self.clients, client.id, replace(client, connected=False, asking=False))
         for task in tasks:
@@ -140,38 +159,30 @@ class Farm:
 
         Tasks that reached their end leave the memory here.
         """
-        changed = frozenset(key for table, key in self._ledger.touched() if table is self.tasks)
-        self._ledger.clear()
+        changed = frozenset(key for table, key in self.ledger.touched() if table is self.tasks)
+        self.ledger.clear()
         for task_id in changed:
             if self.tasks[task_id].final:
                 del self.tasks[task_id]
         return changed
 
     def savepoint(self) -> int:
-        return self._ledger.mark()
+        return self.ledger.mark()
 
     def rollback(self, mark: int = 0) -> None:
         """Undoes everything since `mark`, in reverse order."""
-        for table, key, before in self._ledger.since(mark):
-            self._write(table, key, before)
+        self.ledger.rollback(mark)
         self._unplanned = True
 
-    def touched(self) -> list[tuple[dict[Any, Any], Any]]:
-        """(table, key) of everything that changed since the last commit, once each."""
-        return self._ledger.touched()
-
     def _put(self, table: dict[Any, Any], key: Any, value: Any) -> None:
-        self._ledger.record(table, key, table.get(key))
-        self._write(table, key, value)
+        self.ledger.put(table, key, value)
 
     def _write(self, table: dict[Any, Any], key: Any, value: Any) -> None:
         before = table.get(key)
         if table is self.tasks:
             self._queue.move(before, value)
             self._unplanned |= value is not None and value.waiting
-        elif table is self.holds:
-            self._queue.account(before, value)
-        else:
+        elif table is self.clients:
             self._unplanned = True
         if value is None:
             table.pop(key, None)
@@ -214,9 +225,11 @@ class Farm:
     def end_rank(self, key: RankKey, event: RankEnded) -> Outcome:
         """A rank's worker is gone, of whatever attempt: what it held is free again."""
         hold = self.holds.get(key)
+        if hold is None:
+            return Outcome(stale=True)
         outcome = self.apply(key.task_id, event)
         self._release(key)
-        if hold is None or outcome.stale or event.cut_off:
+        if outcome.stale or event.cut_off:
             return outcome
         return outcome + self._blame(hold.client_id, key.task_id, event.cause)
 
@@ -242,10 +255,7 @@ class Farm:
         """Gives waiting tasks to clients, as many as fit. Free when nothing changed since."""
         if not self._unplanned or not self._queue.classes:
             return NOTHING
-        self._unplanned = False
         rooms = {c.id: self.room(c) for c in self.clients.values() if c.placeable}
-        if not rooms:
-            return NOTHING
         outcome = NOTHING
         for placement in list(plan(self._queue.classes, rooms, self._queue.usage)):
             outcome += self.apply(placement.task_id, Placed(at=at, ranks=placement.ranks))
@@ -266,6 +276,7 @@ class Farm:
                 client = self.clients[rank.client_id]
                 if client.asking:
                     self._put(self.clients, client.id, replace(client, asking=False))
+        self._unplanned = False
         return outcome
 
     # ------------------------------------------------------------ clients
@@ -279,48 +290,77 @@ class Farm:
             before, capacity=capacity, speaks="agent", connected=True, asking=False, lapsed=False
         )
         self._put(self.clients, client_id, joined)
-        known = {rank.key: rank for rank in held}
+        known = {rank.key: rank.phase for rank in held}
         outcome, verdicts = NOTHING, []
         for key in joined.holds:
-            task = self.tasks.get(key.task_id)
-            current = task is not None and task.attempt == key.attempt and bool(task.ranks)
-            if key in known:
-                if current:
-                    outcome += self._contact(key, known[key].phase, at)
-                continue
-            if task is not None and current and task.ranks[key.rank].phase is Phase.ASSIGNED:
-                outcome += self._contact(key, None, at) + Outcome((Assign(client_id, key),))
+            task = self._current(key)
+            if task is None:
+                if key not in known:
+                    self._release(key)
+            elif key in known:
+                outcome += self._contact(key, at) + self._catch_up(task, key, known[key], at)
+            elif _can_start_over(task, key):
+                outcome += self._contact(key, at) + Outcome((Assign(client_id, key),))
             else:
                 words = f"{client_id} restarted, and the worker was gone."
                 outcome += self.lose_rank(key, words, at)
         for key in known:
-            task, hold = self.tasks.get(key.task_id), self.holds.get(key)
-            goes_on = bool(hold and task and task.attempt == key.attempt and task.ranks)
-            desired = task.desired if task else Desired.STOPPED
-            verdicts.append(Verdict(key, goes_on, hold.seq if hold else 0, desired))
+            hold = self.holds.get(key) if key in joined.holds else None
+            task = self._current(key) if hold else None
+            verdicts.append(
+                Verdict(
+                    key,
+                    goes_on=task is not None,
+                    seq=hold.seq if hold else 0,
+                    desired=task.desired if task else Desired.STOPPED,
+                )
+            )
         return outcome, tuple(verdicts)
 
-    def _contact(self, key: RankKey, phase: Phase | None, at: float) -> Outcome:
-        outcome = self.apply(key.task_id, ContactBack(at=at, attempt=key.attempt, rank=key.rank))
+    def _current(self, key: RankKey) -> Task | None:
+        """The task, if it is this attempt of it that counts."""
+        task = self.tasks.get(key.task_id)
+        current = task and task.attempt == key.attempt and task.ranks and not task.final
+        return task if current else None
+
+    def _contact(self, key: RankKey, at: float) -> Outcome:
+        return self.apply(key.task_id, ContactBack(at=at, attempt=key.attempt, rank=key.rank))
+
+    def _catch_up(self, task: Task, key: RankKey, phase: Phase | None, at: float) -> Outcome:
+        """What happened to a rank, and what its client was not told, while contact was lost."""
         if phase in (Phase.RUNNING, Phase.PAUSED):
             seen = Observed(at=at, attempt=key.attempt, rank=key.rank, phase=phase)
-            outcome += self.apply(key.task_id, seen)
-        return outcome
+            return self.apply(key.task_id, seen)
+        if phase is Phase.ASSIGNED and task.endpoint:
+            return Outcome((Launch(task.ranks[key.rank].client_id, key),))
+        return NOTHING
 
     def meet(self, client_id: str, at: float) -> Outcome:
-        """A client that speaks only the documented messages is connected."""
+        """A client that speaks only the documented messages is connected.
+
+        What was wished of its tasks while it was away is sent now.
+        """
         client = self.clients.get(client_id) or Client(client_id)
         met = replace(client, speaks="contract", connected=True, lapsed=False)
-        if met != client:
-            self._put(self.clients, client_id, met)
-        return NOTHING
+        if met == client:
+            return NOTHING
+        self._put(self.clients, client_id, met)
+        if client.connected or client.speaks != "contract":
+            return NOTHING
+        current = [(key, task) for key in met.holds if (task := self._current(key))]
+        missed = tuple(
+            Steer(client_id, key, task.desired)
+            for key, task in current
+            if task.ranks[key.rank].phase not in _AS_DESIRED[task.desired]
+        )
+        return Outcome(missed) + self._obey(missed, at)
 
     def ask(self, client_id: str, at: float) -> Outcome:
         """A contract-only client asks for a task, and so gives up the one it had, if any."""
         outcome = NOTHING
         for key in self.clients[client_id].holds:
             words = f"{client_id} asked for a new task and so gave this one up."
-            outcome += self.lose_rank(key, words, at)
+            outcome += replace(self.lose_rank(key, words, at), stale=False)
         self._put(self.clients, client_id, replace(self.clients[client_id], asking=True))
         return outcome
 
@@ -369,7 +409,7 @@ class Farm:
             return NOTHING
         failed = (*client.failed_tasks, task_id)
         self._put(self.clients, client_id, replace(client, failed_tasks=failed))
-        if len(failed) < DRAIN_AFTER:
+        if len(failed) < DRAIN_AFTER or client.drained:
             return NOTHING
         return self.drain(client_id, f"{len(failed)} different tasks in a row failed on it.")
 
@@ -406,7 +446,7 @@ class Farm:
             ram -= hold.ram
             for gpu in hold.gpus:
                 whole = gpus.pop(gpu, None)
-                if hold.shared:
+                if hold.shared and (whole is not None or gpu in shared):
                     shared[gpu] = shared.get(gpu, whole or 0) - hold.gpu_memory
         return Room(
             client_id=client.id,

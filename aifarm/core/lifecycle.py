@@ -28,6 +28,7 @@ from aifarm.core.task import (
     Note,
     Observed,
     OfAttempt,
+    OfRank,
     Phase,
     Placed,
     Rank,
@@ -58,15 +59,20 @@ class Rule(NamedTuple):
 
 def step(task: Task, event: TaskEvent) -> Step:
     """Applies one event. Total: an event that has no meaning in this state changes nothing."""
-    if isinstance(event, OfAttempt) and (
-        event.attempt != task.attempt or not task.ranks or task.final
-    ):
+    if isinstance(event, OfAttempt) and _stale(task, event):
         return Step(task, stale=True)
     rule = TRANSITIONS.get((task.state, type(event)))
     return rule.apply(task, event) if rule else Step(task)
 
 
 # ---------------------------------------------------------------- helpers
+
+
+def _stale(task: Task, event: OfAttempt) -> bool:
+    """Whether it speaks for an attempt that is over, or for a rank that never was."""
+    if event.attempt != task.attempt or not task.ranks or task.final:
+        return True
+    return isinstance(event, OfRank) and event.rank >= len(task.ranks)
 
 
 def _note(task: Task, kind: str, message: str, client_id: str | None = None) -> Note:
@@ -93,10 +99,12 @@ def _with_rank(task: Task, number: int, rank: Rank) -> Task:
 
 
 def _observed_state(task: Task) -> State:
-    """The gang's view is rank 0's, or the first rank's that has not ended."""
+    """The gang's view is rank 0's; once that has ended, the first rank's that has not."""
     alive = [rank for rank in task.ranks if not rank.ended]
     if any(rank.lost for rank in alive):
         return State.UNREACHABLE
+    if alive[0].phase is Phase.ASSIGNED and task.ranks[0].ended:
+        return State.RUNNING
     return State(alive[0].phase)
 
 
@@ -126,7 +134,10 @@ def _finish(task: Task, state: State, cause: Cause, message: str | None, at: flo
 
 def _requeue(task: Task, kind: str, message: str, at: float) -> Step:
     """The attempt is over, the task is not: it waits for its next one, or stays put if paused."""
-    state = State.PAUSED if task.desired is Desired.PAUSED else State.PENDING
+    if task.desired is Desired.PAUSED:
+        state, message = State.PAUSED, f"{message} The task stays paused."
+    else:
+        state, message = State.PENDING, f"{message} The task waits for a free client."
     waiting = replace(
         task, state=state, ranks=(), endpoint=None, revocable=False, message=message, updated_at=at
     )
@@ -148,13 +159,13 @@ def _end_attempt(task: Task, but: int | None, cause: Cause, message: str, at: fl
             words = f"quarantined, since {lost.losses} attempts in a row lost their agents: "
             outcome = _finish(lost, State.FAILED, cause, words + message, at)
         else:
-            outcome = _requeue(lost, "attempt_lost", f"{message} Waiting for another client.", at)
+            outcome = _requeue(lost, "attempt_lost", message, at)
     elif cause in (Cause.USER_ERROR, Cause.OUT_OF_MEMORY) and task.failures < task.retries:
         failed = replace(task, failures=task.failures + 1)
-        words = f"{message} Trying again ({failed.failures} of {task.retries} retries)."
+        words = f"{message} This is retry {failed.failures} of {task.retries}."
         outcome = _requeue(failed, "attempt_failed", words, at)
     elif cause is Cause.OWNER_RETURNED:
-        outcome = _requeue(task, "returned", f"{message} Back in the queue.", at)
+        outcome = _requeue(task, "returned", message, at)
     else:
         outcome = _finish(task, State.FAILED, cause, message, at)
     return replace(outcome, commands=commands + outcome.commands)
@@ -165,6 +176,8 @@ def _end_attempt(task: Task, but: int | None, cause: Cause, message: str, at: fl
 
 def _placed(task: Task, event: Placed) -> Step:
     """Attempt n+1 begins. Placing a revocable task is what takes attempt n away."""
+    if not task.waiting:
+        return Step(task)
     commands = _withdrawals(task)
     placed = replace(
         task,
@@ -173,6 +186,7 @@ def _placed(task: Task, event: Placed) -> Step:
         ranks=event.ranks,
         endpoint=None,
         revocable=False,
+        losses=task.losses + task.revocable,
         message=None,
         updated_at=event.at,
     )
@@ -195,18 +209,17 @@ def _observed(task: Task, event: Observed) -> Step:
         return Step(task)
     seen = _with_rank(task, event.rank, replace(rank, phase=event.phase, lost=False))
     state = _observed_state(seen)
-    started = state is State.RUNNING and task.state is State.ASSIGNED
+    starts = task.started_at is None and event.phase is Phase.RUNNING
     seen = replace(
         seen,
         state=state,
-        started_at=task.started_at or (event.at if started else None),
+        revocable=False,
+        started_at=event.at if starts else task.started_at,
         updated_at=event.at,
     )
     if state is task.state:
         return Step(seen)
-    words = {State.RUNNING: "Running", State.PAUSED: "Paused", State.ASSIGNED: "Starting"}.get(
-        state, "Out of contact"
-    )
+    words = {State.RUNNING: "Running", State.PAUSED: "Paused", State.ASSIGNED: "Starting"}[state]
     return Step(seen, notes=(_note(seen, state.value, f"{words} on {_clients(seen)}."),))
 
 
@@ -247,6 +260,8 @@ def _cut_off(task: Task, event: RankEnded) -> Step:
 
 
 def _rank_lost(task: Task, event: RankLost) -> Step:
+    if task.ranks[event.rank].ended:
+        return Step(task)
     return _end_attempt(task, event.rank, Cause.AGENT_LOST, event.message, event.at)
 
 
@@ -278,15 +293,14 @@ def _contact_back(task: Task, event: ContactBack) -> Step:
 def _lease_lapsed(task: Task, event: LeaseLapsed) -> Step:
     """One rank alone becomes revocable; a gang cannot go on without one of its ranks."""
     rank = task.ranks[event.rank]
-    if not rank.lost:
+    if not rank.lost or task.revocable:
         return Step(task)
     message = f"{rank.client_id} did not come back within its lease."
-    if task.desired is Desired.STOPPED or task.world_size > 1:
+    last = task.losses + 1 >= QUARANTINE
+    if task.desired is Desired.STOPPED or task.world_size > 1 or last:
         return _end_attempt(task, None, Cause.AGENT_LOST, message, event.at)
-    if task.losses + 1 >= QUARANTINE:
-        return _end_attempt(task, None, Cause.AGENT_LOST, message, event.at)
-    revocable = replace(task, revocable=True, losses=task.losses + 1, updated_at=event.at)
-    words = f"{message} The next free client takes over from the last checkpoint."
+    revocable = replace(task, revocable=True, updated_at=event.at)
+    words = f"{message} Another client may take over from the last checkpoint."
     return Step(revocable, notes=(_note(task, "lease_lapsed", words, rank.client_id),))
 
 
@@ -327,23 +341,30 @@ _P, _A, _R, _H, _U = (
     State.PAUSED,
     State.UNREACHABLE,
 )
-_OVER = frozenset({State.PENDING, State.PAUSED, State.FAILED, State.STOPPED})
 _LIVE = frozenset({_A, _R, _H, _U})
+_STARTED = frozenset({_R, _H})
+_OVER = frozenset({State.PENDING, State.PAUSED, State.FAILED, State.STOPPED})
+_ENDED = _OVER | {State.COMPLETED}
 
 TRANSITIONS: Mapping[tuple[State, type[TaskEvent]], Rule] = {
     (_P, Placed): Rule(_placed, frozenset({_A})),
-    (_U, Placed): Rule(_placed, frozenset({_A})),
+    (_U, Placed): Rule(_placed, frozenset({_A, _U})),
     (_P, DesiredSet): Rule(_desired_set, frozenset({_P, _H, State.STOPPED})),
-    (_A, EndpointOpened): Rule(_endpoint_opened, frozenset({_A})),
-    (_U, EndpointOpened): Rule(_endpoint_opened, frozenset({_U})),
+    **{(state, EndpointOpened): Rule(_endpoint_opened, frozenset({state})) for state in _LIVE},
     (_U, LeaseLapsed): Rule(_lease_lapsed, frozenset({_U}) | _OVER),
     (_U, ContactBack): Rule(_contact_back, _LIVE),
     **{(state, DesiredSet): Rule(_desired_set, frozenset({state})) for state in (_A, _R)},
     (_H, DesiredSet): Rule(_desired_set, frozenset({_P, _H, State.STOPPED})),
     (_U, DesiredSet): Rule(_desired_set, frozenset({_U, State.STOPPED})),
-    **{(state, Observed): Rule(_observed, _LIVE) for state in _LIVE},
-    **{(state, RankEnded): Rule(_rank_ended, _LIVE | _OVER | {State.COMPLETED}) for state in _LIVE},
-    **{(state, RankLost): Rule(_rank_lost, _OVER) for state in _LIVE},
+    (_A, Observed): Rule(_observed, _STARTED | {_A}),
+    (_R, Observed): Rule(_observed, _STARTED),
+    (_H, Observed): Rule(_observed, _STARTED),
+    (_U, Observed): Rule(_observed, _LIVE),
+    (_A, RankEnded): Rule(_rank_ended, _STARTED | {_A} | _ENDED),
+    (_R, RankEnded): Rule(_rank_ended, _STARTED | _ENDED),
+    (_H, RankEnded): Rule(_rank_ended, _STARTED | _ENDED),
+    (_U, RankEnded): Rule(_rank_ended, _LIVE | _ENDED),
+    **{(state, RankLost): Rule(_rank_lost, _OVER | {state}) for state in _LIVE},
     **{(state, ContactLost): Rule(_contact_lost, _OVER | {_U, state}) for state in _LIVE},
     **{(state, Checkpointed): Rule(_checkpointed, frozenset({state})) for state in _LIVE},
 }
@@ -352,13 +373,13 @@ _EVENTS: tuple[type[TaskEvent], ...] = TaskEvent.__args__
 
 IGNORED: Mapping[tuple[State, type[TaskEvent]], str] = {
     **{(state, event): "final is final" for state in FINAL for event in _EVENTS},
-    **{(state, Placed): "it holds its clients already" for state in (_A, _R, _H)},
+    **{(state, Placed): "it holds its clients already" for state in (_A, _R)},
+    (_H, Placed): "it is to be resumed first",
     **{
         (_P, event): "no rank of it exists"
         for event in _EVENTS
         if event not in (Placed, DesiredSet)
     },
-    **{(state, EndpointOpened): "the gang has met already" for state in (_R, _H)},
     **{(state, LeaseLapsed): "contact is back" for state in (_A, _R, _H)},
     **{(state, ContactBack): "contact was not lost" for state in (_A, _R, _H)},
 }

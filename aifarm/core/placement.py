@@ -85,7 +85,8 @@ def missing(room: Room, kind: TaskClass) -> str | None:
     if room.ram < needs.ram:
         return f"needs {needs.ram} MiB of RAM, {room.ram} free"
     if needs.gpu_memory and _choose_gpu(room, kind) is None:
-        best = max([*room.gpus.values(), *room.shared.values()], default=None)
+        usable = [free for pool in _pools(room, kind) for free in pool.values()]
+        best = max(usable, default=None)
         free = "no GPU free" if best is None else f"at most {best} free on one GPU"
         return f"needs a GPU with {needs.gpu_memory} MiB, {free}"
     return None
@@ -145,23 +146,43 @@ def plan(
 def _next_head(
     classes: Queues, taken: Mapping[tuple[TaskClass, str], int], used: Mapping[str, Usage]
 ) -> tuple[TaskClass, str, QueueKey] | None:
-    heads = (
-        (used.get(submitter, Usage()), queue[position], submitter, kind)
-        for kind, by_submitter in classes.items()
-        for submitter, queue in by_submitter.items()
-        if (position := taken.get((kind, submitter), 0)) < len(queue)
-    )
-    best = min(heads, key=lambda head: head[:3], default=None)
-    return best and (best[3], best[2], best[1])
+    """Each submitter's best task, then the submitter whose turn it is: a priority counts among
+    its submitter's own tasks only."""
+    heads: dict[str, tuple[QueueKey, TaskClass]] = {}
+    for kind, by_submitter in classes.items():
+        for submitter, queue in by_submitter.items():
+            position = taken.get((kind, submitter), 0)
+            if position < len(queue):
+                head = (queue[position], kind)
+                heads[submitter] = min(heads.get(submitter, head), head)
+    if not heads:
+        return None
+
+    def turn(submitter: str) -> tuple[Usage, float, str]:
+        key, _ = heads[submitter]
+        return used.get(submitter, Usage()), key.created_at, key.task_id
+
+    submitter = min(heads, key=turn)
+    key, kind = heads[submitter]
+    return kind, submitter, key
 
 
 def _choose_clients(rooms: Iterable[Room], kind: TaskClass) -> list[Room] | None:
-    """The `world_size` clients that fit best, or None: a gang starts whole or not at all."""
+    """The `world_size` clients that fit best, or None: a gang starts whole or not at all.
+
+    Agents meet through the farm and contract-only clients by themselves, so no gang mixes them.
+    """
     fitting = sorted(
         (room for room in rooms if missing(room, kind) is None),
         key=lambda room: _waste(room, kind),
     )
-    return fitting[: kind.world_size] if len(fitting) >= kind.world_size else None
+    if kind.world_size == 1:
+        return fitting[:1] or None
+    for contract in (False, True):
+        alike = [room for room in fitting if room.fetches_only is contract]
+        if len(alike) >= kind.world_size:
+            return alike[: kind.world_size]
+    return None
 
 
 def _waste(room: Room, kind: TaskClass) -> tuple[bool, int, int, str]:
@@ -172,10 +193,14 @@ def _waste(room: Room, kind: TaskClass) -> tuple[bool, int, int, str]:
     return (gpu is None, spare, -room.cpu_cores, room.client_id)
 
 
+def _pools(room: Room, kind: TaskClass) -> tuple[Mapping[int, int], ...]:
+    """The GPUs that tasks of this class may use, those already shared first."""
+    return (room.shared, room.gpus) if kind.share_gpu else (room.gpus,)
+
+
 def _choose_gpu(room: Room, kind: TaskClass) -> int | None:
     """The smallest GPU that suffices, one already shared before a whole one."""
-    pools = (room.shared, room.gpus) if kind.share_gpu else (room.gpus,)
-    for pool in pools:
+    for pool in _pools(room, kind):
         fits = [(free, index) for index, free in pool.items() if free >= kind.needs.gpu_memory]
         if fits:
             return min(fits)[1]

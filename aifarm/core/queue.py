@@ -1,21 +1,17 @@
 """The waiting tasks in order, and what each submitter uses: kept up to date entry by entry."""
 
 from bisect import bisect_left, insort
-from typing import Protocol
 
 from aifarm.core.placement import QueueKey, TaskClass, Usage, class_of, queue_key
 from aifarm.core.task import Task
 
 
-class Held(Protocol):
-    """As `farm.Hold`: what one rank of a submitter's task holds."""
-
-    @property
-    def submitter(self) -> str: ...
-    @property
-    def gpus(self) -> tuple[int, ...]: ...
-    @property
-    def cpu_cores(self) -> int: ...
+def usage_of(task: Task) -> Usage:
+    """What a task runs on. A revocable attempt counts no more: its client may never return."""
+    if task.final or task.revocable:
+        return Usage()
+    live = [rank for rank in task.ranks if not rank.ended]
+    return Usage(sum(len(rank.gpus) for rank in live), task.needs.cpu_cores * len(live))
 
 
 class Queue:
@@ -24,7 +20,7 @@ class Queue:
         self.usage: dict[str, Usage] = {}
 
     def move(self, before: Task | None, after: Task | None) -> None:
-        """A task changed: it may have begun or ceased to wait."""
+        """A task changed: it may have begun or ceased to wait, or to run."""
         if before is not None and before.waiting:
             queues = self.classes[class_of(before)]
             queue = queues[before.submitter]
@@ -36,15 +32,14 @@ class Queue:
         if after is not None and after.waiting:
             queues = self.classes.setdefault(class_of(after), {})
             insort(queues.setdefault(after.submitter, []), queue_key(after))
+        for task, sign in ((before, -1), (after, 1)):
+            if task is not None:
+                self._account(task.submitter, usage_of(task), sign)
 
-    def account(self, before: Held | None, after: Held | None) -> None:
-        """A hold began, ended or changed."""
-        for hold, sign in ((before, -1), (after, 1)):
-            if hold is None:
-                continue
-            used = self.usage.get(hold.submitter, Usage())
-            used = Usage(used.gpus + sign * len(hold.gpus), used.cpu_cores + sign * hold.cpu_cores)
-            if used == Usage():
-                self.usage.pop(hold.submitter, None)
-            else:
-                self.usage[hold.submitter] = used
+    def _account(self, submitter: str, change: Usage, sign: int) -> None:
+        used = self.usage.get(submitter, Usage())
+        used = Usage(used.gpus + sign * change.gpus, used.cpu_cores + sign * change.cpu_cores)
+        if used == Usage():
+            self.usage.pop(submitter, None)
+        else:
+            self.usage[submitter] = used

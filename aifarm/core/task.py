@@ -85,9 +85,10 @@ class Task(Struct, frozen=True):
     """One task. `ranks` is the current attempt's, by rank number; empty while it holds no client.
 
     `attempt` counts from 0 (never placed) and is the fencing token. `retries` is the budget for
-    failures of the task's own making, `failures` what is spent of it; `losses` counts lost agents
-    since the last committed checkpoint. `revocable`: the lease lapsed, so another client may get
-    attempt n+1. `packaged` is false while only clients that fetch for themselves can take it.
+    failures of the task's own making, `failures` what is spent of it; `losses` counts attempts
+    lost with their agents since the last committed checkpoint. `revocable`: the lease lapsed, so
+    another client may get attempt n+1. `packaged` is false while only clients that fetch for
+    themselves can take it.
     """
 
     id: str
@@ -139,7 +140,13 @@ class OfAttempt(Event, frozen=True, kw_only=True):
     attempt: int
 
 
+class OfRank(OfAttempt, frozen=True, kw_only=True):
+    rank: int
+
+
 class Placed(Event, frozen=True, kw_only=True):
+    """Clients were found for every rank: the next attempt begins."""
+
     ranks: tuple[Rank, ...]
 
 
@@ -150,49 +157,52 @@ class EndpointOpened(OfAttempt, frozen=True, kw_only=True):
     port: int
 
 
-class Observed(OfAttempt, frozen=True, kw_only=True):
-    rank: int
+class Observed(OfRank, frozen=True, kw_only=True):
+    """The rank's worker runs, or holds: `phase` is RUNNING or PAUSED."""
+
     phase: Phase
 
 
-class RankEnded(OfAttempt, frozen=True, kw_only=True):
+class RankEnded(OfRank, frozen=True, kw_only=True):
     """A rank's worker is gone for good: `cause` completed, stopped, or why it failed.
 
     `cut_off`: it ended because its peers were gone, so the reason is to be had from them.
     """
 
-    rank: int
     cause: Cause
     message: str | None = None
     cut_off: bool = False
 
 
-class RankLost(OfAttempt, frozen=True, kw_only=True):
+class RankLost(OfRank, frozen=True, kw_only=True):
     """Certain: this rank's worker no longer exists, and nothing of it will come."""
 
-    rank: int
     message: str
 
 
-class ContactLost(OfAttempt, frozen=True, kw_only=True):
-    rank: int
+class ContactLost(OfRank, frozen=True, kw_only=True):
+    """The rank's client is away; its worker may well go on."""
 
 
-class ContactBack(OfAttempt, frozen=True, kw_only=True):
-    rank: int
+class ContactBack(OfRank, frozen=True, kw_only=True):
+    """The rank's client is here again, and its worker still exists."""
 
 
-class LeaseLapsed(OfAttempt, frozen=True, kw_only=True):
-    rank: int
+class LeaseLapsed(OfRank, frozen=True, kw_only=True):
+    """The rank's client stayed away for longer than its lease."""
 
 
 class DesiredSet(Event, frozen=True, kw_only=True):
+    """Somebody, named by `by`, says what the task should do."""
+
     desired: Desired
     by: str
     reason: str | None = None
 
 
 class Checkpointed(OfAttempt, frozen=True, kw_only=True):
+    """A checkpoint of this attempt is committed."""
+
     step: int
 
 

@@ -1,0 +1,218 @@
+"""The Farm facade: what every host (server, Jupyter, simulation) talks to.
+
+Data flows one way: an operation goes to the writer, the writer applies it and commits, and only
+then do callers get their answer, clients their commands and readers the news.
+"""
+
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from msgspec import Struct
+
+from aifarm.app.draft import Changes, Draft
+from aifarm.app.links import Links
+from aifarm.app.live import Feed, Mailbox
+from aifarm.app.ports import Artifacts, Clock, NewId, Store
+from aifarm.app.records import ClientRecord, TaskRecord, TokenRecord
+from aifarm.app.scopes import Principal, principal
+from aifarm.app.views import client_full, task_full
+from aifarm.app.writer import Done, Executor, Operation, Writer
+from aifarm.wire import live
+from aifarm.wire.rest import ClientFull
+
+RECENT = 2_000
+"""Final tasks kept in memory, since they are asked for soon after their end."""
+
+
+class Settings(Struct, frozen=True):
+    """Seconds. `lease`: how long a client may be away before others get its tasks; `reattach`:
+    how long all may be after a start of the server."""
+
+    lease: float = 60.0
+    heartbeat: float = 10.0
+    reattach: float = 120.0
+
+
+class View:
+    """What is committed, for readers on the event loop. Holds immutable values only."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, TaskRecord] = {}
+        self.clients: dict[str, ClientRecord] = {}
+        self._recent: OrderedDict[str, TaskRecord] = OrderedDict()
+        self._tokens: dict[str, TokenRecord] = {}
+
+    def task(self, task_id: str) -> TaskRecord | None:
+        return self.tasks.get(task_id) or self._recent.get(task_id)
+
+    def token(self, secret: str) -> TokenRecord | None:
+        digest = digest_of(secret)
+        known = self._tokens.get(digest)
+        return known if known and hmac.compare_digest(known.digest, digest) else None
+
+    @property
+    def tokens(self) -> list[TokenRecord]:
+        return list(self._tokens.values())
+
+    def tasks_on(self, client_id: str) -> list[TaskRecord]:
+        """Tasks with a rank on this client, oldest first."""
+        return [
+            record
+            for record in self.tasks.values()
+            if any(rank.client_id == client_id for rank in record.task.ranks)
+        ]
+
+    def update(self, changes: Changes) -> frozenset[str]:
+        """Takes a batch in. Returns the tasks whose state is another than before."""
+        moved = set()
+        for record in changes.tasks:
+            task_id = record.task.id
+            before = self.task(task_id)
+            if before is None or (before.task.state, before.deleted) != (
+                record.task.state,
+                record.deleted,
+            ):
+                moved.add(task_id)
+            if record.task.final:
+                self.tasks.pop(task_id, None)
+                self._recent[task_id] = record
+                if len(self._recent) > RECENT:
+                    self._recent.popitem(last=False)
+            else:
+                self.tasks[task_id] = record
+        for record in changes.deleted:
+            self._recent[record.task.id] = record
+        self.clients.update((client.id, client) for client in changes.clients)
+        self._tokens.update((token.digest, token) for token in changes.tokens)
+        return frozenset(moved)
+
+
+class Facade:
+    """The whole farm behind one door. `post` brings a call from the writer to this side."""
+
+    def __init__(
+        self,
+        store: Store,
+        artifacts: Artifacts,
+        *,
+        clock: Clock,
+        monotonic: Clock,
+        new_id: NewId,
+        executor: Executor,
+        post: Callable[[Callable[[], None]], None],
+        settings: Settings,
+    ) -> None:
+        self.store = store
+        self.artifacts = artifacts
+        self.clock = clock
+        self.new_id = new_id
+        self.view = View()
+        self.feed = Feed(self.show_client)
+        self._draft = Draft(store, new_id)
+        self._writer = Writer(store, self._draft, clock, executor, post, self._deliver)
+        self.links = Links(
+            self._writer.submit,
+            clock,
+            monotonic,
+            self.view.task,
+            lease=settings.lease,
+            heartbeat=settings.heartbeat,
+            reattach=settings.reattach,
+        )
+
+    def start(self) -> None:
+        """Takes up what the store holds. Every client is away until it connects."""
+        draft = self._draft
+        draft.load(self.clock())
+        self.view.update(
+            Changes(
+                tasks=tuple(draft.records.values()),
+                clients=tuple(draft.clients.values()),
+                tokens=tuple(draft.tokens.values()),
+            )
+        )
+        self.feed.last_event = draft.last_event
+        holding = [client.id for client in draft.farm.clients.values() if client.holds]
+        self._writer.start()
+        self.links.await_return(holding)
+        for client_id in holding:
+            self.submit(_away(client_id), lambda _: None)
+
+    def stop(self) -> None:
+        """Closes every connection and ends when what was queued is written."""
+        self.links.close_all(1001, "the server is shutting down")
+        self._writer.stop()
+
+    def submit(self, operation: Operation, done: Done) -> None:
+        """`done` gets the operation's value, or the FarmError, once it is durable."""
+        self._writer.submit(operation, done)
+
+    @property
+    def backlog(self) -> int:
+        """Operations that wait for the writer."""
+        return self._writer.backlog
+
+    def authenticate(self, secret: str) -> Principal | None:
+        """Whose token this is, if it is one and still valid."""
+        token = self.view.token(secret)
+        if token is None or token.revoked_at is not None:
+            return None
+        if token.expires_at is not None and token.expires_at <= self.clock():
+            return None
+        return principal(token)
+
+    def show_client(self, client: ClientRecord) -> ClientFull:
+        return client_full(client, self.links.connected(client.id), self.view.tasks_on(client.id))
+
+    @contextmanager
+    def following(self, topics: Iterable[str], wake: Callable[[bool], None]) -> Iterator[Mailbox]:
+        """A mailbox that gets all news of these topics meanwhile; see `Mailbox`."""
+        mailbox = Mailbox(topics, wake)
+        self.feed.add(mailbox)
+        try:
+            yield mailbox
+        finally:
+            self.feed.remove(mailbox)
+
+    def snapshot(self, mailbox: Mailbox) -> live.Snapshot:
+        """The present state of what a reader follows; finished tasks it names are included."""
+        named = (self.view.task(topic[5:]) for topic in mailbox.topics if topic[:5] == "task:")
+        records = {record.task.id: record for record in named if record is not None}
+        if "farm" in mailbox.topics:
+            records.update(self.view.tasks)
+        everyone = "farm" in mailbox.topics
+        return live.Snapshot(
+            event=self.feed.last_event,
+            tasks=[task_full(record) for record in records.values() if not record.deleted],
+            clients=[
+                self.show_client(client)
+                for client in self.view.clients.values()
+                if everyone or f"client:{client.id}" in mailbox.topics
+            ],
+        )
+
+    def _deliver(self, changes: Changes, answer: Callable[[], None]) -> None:
+        """Answers before commands: a client is welcomed before it is given work."""
+        moved = self.view.update(changes)
+        answer()
+        self.links.dispatch(changes.commands)
+        self.feed.publish(changes, moved)
+        for token in changes.tokens:
+            if token.revoked_at is not None:
+                self.links.close_token(token.id)
+
+
+def digest_of(secret: str) -> str:
+    """How a token is kept: secrets are random and long, so one round of sha256 is enough."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _away(client_id: str) -> Operation:
+    def operation(draft: Draft) -> Any:
+        return draft.take(draft.farm.leave(client_id, draft.at))
+
+    return operation

@@ -1,0 +1,418 @@
+"""The server's end of each client's connection, without any I/O: messages in, messages out.
+
+A connection is `opened` once its token is known, brings `received` messages, and is `closed`. Its
+first message decides how it is spoken to: `hello` makes it an agent; anything else makes it a
+contract-only client, which is sent nothing beyond the documented messages.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Protocol
+
+from msgspec.structs import replace
+
+from aifarm.app.draft import Draft
+from aifarm.app.errors import FarmError, Forbidden, InvalidRequest
+from aifarm.app.messages import about_rank, error_body
+from aifarm.app.ports import Clock
+from aifarm.app.records import ClientRecord, TaskRecord
+from aifarm.app.scopes import Principal
+from aifarm.app.translate import (
+    assignment,
+    capacity_of,
+    held_rank,
+    usage_only,
+    verdict_of,
+)
+from aifarm.app.writer import Done, Operation
+from aifarm.core.farm import Verdict
+from aifarm.core.task import Assign, Command, Launch, Note, Steer, Withdraw
+from aifarm.wire import agent as wire
+from aifarm.wire.types import utc
+
+log = logging.getLogger(__name__)
+
+Submit = Callable[[Operation, Done], None]
+
+_ACTIONS: dict[str, Literal["pause", "resume", "stop"]] = {
+    "paused": "pause",
+    "running": "resume",
+    "stopped": "stop",
+}
+
+
+class Connection(Protocol):
+    """Sends without blocking, within a byte budget; over it, the transport closes."""
+
+    def send(self, message: wire.ServerMessage) -> None: ...
+    def close(self, code: int, reason: str) -> None: ...
+
+
+class Link:
+    """One connection of one client. `speaks` is None until its first message."""
+
+    def __init__(self, client_id: str, principal: Principal, connection: Connection) -> None:
+        self.client_id = client_id
+        self.principal = principal
+        self.connection = connection
+        self.speaks: Literal["agent", "contract"] | None = None
+        self.ready = False
+        self.over = False
+        self.resources: wire.Resources | None = None
+        self.heard = 0.0
+        self.flushed = 0.0
+
+
+class Links:
+    """All connections. `clock` is seconds since the epoch, `monotonic` what leases run on."""
+
+    def __init__(
+        self,
+        submit: Submit,
+        clock: Clock,
+        monotonic: Clock,
+        records: Callable[[str], TaskRecord | None],
+        *,
+        lease: float,
+        heartbeat: float,
+        reattach: float,
+    ) -> None:
+        self._submit = submit
+        self._clock = clock
+        self._monotonic = monotonic
+        self._records = records
+        self._lease = lease
+        self._heartbeat = heartbeat
+        self._reattach = reattach
+        self._links: dict[str, Link] = {}
+        self._opened: set[Link] = set()
+        self._away: dict[str, float] = {}
+
+    # ------------------------------------------------------------ connections
+
+    def opened(self, client_id: str, principal: Principal, connection: Connection) -> Link:
+        link = Link(client_id, principal, connection)
+        link.heard = self._monotonic()
+        self._opened.add(link)
+        return link
+
+    def received(self, link: Link, message: wire.FromClient) -> None:
+        """One message, already decoded. What is wrong with it is answered, not raised."""
+        if link.over:
+            return
+        link.heard = self._monotonic()
+        try:
+            if message.client_id is not None and message.client_id != link.client_id:
+                raise InvalidRequest(
+                    f"This connection is {link.client_id}'s, not {message.client_id}'s.",
+                    field="client_id",
+                    expected=link.client_id,
+                )
+            match message:
+                case wire.Hello():
+                    self._hello(link, message)
+                case wire.Heartbeat():
+                    self._meet(link)
+                    self._beat(link, message)
+                case wire.TaskRequest():
+                    self._meet(link)
+                    self._request(link)
+                case _:
+                    self._meet(link)
+                    operation = about_rank(link.client_id, message)
+                    self._submit(operation, self._answering(link, message.task_id))
+        except FarmError as error:
+            self.refuse(link, error)
+
+    def closed(self, link: Link) -> None:
+        """The connection is gone. The client keeps its ranks for as long as its lease lasts."""
+        self._opened.discard(link)
+        link.over = True
+        if self._links.get(link.client_id) is not link:
+            return
+        del self._links[link.client_id]
+        self._away[link.client_id] = self._monotonic() + self._lease
+        self._submit(self._leave(link.client_id), _ignore)
+
+    def close_all(self, code: int, reason: str) -> None:
+        """The server goes down: nobody's lease begins to run by that."""
+        for link in list(self._opened):
+            link.over = True
+            link.connection.close(code, reason)
+        self._opened.clear()
+        self._links.clear()
+
+    def close_token(self, token_id: str) -> None:
+        """The token is revoked: its connections end now."""
+        for link in [link for link in self._opened if link.principal.token_id == token_id]:
+            link.connection.close(1008, "the token was revoked")
+
+    def refuse(self, link: Link, error: FarmError) -> None:
+        link.connection.send(wire.ErrorMessage(error=error_body(error), timestamp=self._now()))
+
+    def connected(self, client_id: str) -> bool:
+        return client_id in self._links
+
+    def resources(self, client_id: str) -> wire.Resources | None:
+        """The latest a connected client said of itself."""
+        link = self._links.get(client_id)
+        return link.resources if link is not None else None
+
+    # ------------------------------------------------------------ time
+
+    def await_return(self, client_ids: Iterable[str]) -> None:
+        """After a start of the server: these held ranks, and have this long to come back."""
+        deadline = self._monotonic() + self._reattach
+        self._away = dict.fromkeys(client_ids, deadline)
+
+    def tick(self) -> None:
+        """Ends the leases of those who stayed away too long. To be called each second or so."""
+        now = self._monotonic()
+        for client_id in [name for name, deadline in self._away.items() if deadline <= now]:
+            del self._away[client_id]
+            self._submit(_lapse(client_id), _ignore)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do, on the monotonic clock."""
+        return min(self._away.values(), default=None)
+
+    # ------------------------------------------------------------ first messages
+
+    def _claim(self, link: Link, speaks: Literal["agent", "contract"]) -> None:
+        """This connection is the client's now; an older one of the same client is replaced."""
+        link.speaks = speaks
+        older = self._links.get(link.client_id)
+        self._links[link.client_id] = link
+        self._away.pop(link.client_id, None)
+        if older is not None and older is not link:
+            older.over = True
+            self._opened.discard(older)
+            older.connection.close(1008, "replaced")
+
+    def _meet(self, link: Link) -> None:
+        """A first message other than hello: a contract-only client."""
+        if link.speaks is not None:
+            return
+        self._claim(link, "contract")
+        client_id, token_id = link.client_id, link.principal.token_id
+
+        def operation(draft: Draft) -> None:
+            record = _owned(draft, client_id, token_id)
+            draft.set_client(replace(record, speaks="contract", last_seen=draft.at))
+            draft.take(draft.farm.meet(client_id, draft.at))
+
+        self._submit(operation, self._admitting(link))
+
+    def _hello(self, link: Link, hello: wire.Hello) -> None:
+        if hello.protocol != wire.PROTOCOL:
+            words = f"speaks protocol {hello.protocol}, the server {wire.PROTOCOL}"
+            link.connection.close(1008, f"agent {hello.agent_version} {words}")
+            return
+        if link.speaks is not None:
+            raise InvalidRequest("hello is the first message of a connection.", field="type")
+        client_id, token_id = link.client_id, link.principal.token_id
+        link.speaks = "agent"
+        link.resources = hello.resources
+        held = [held_rank(rank) for rank in hello.tasks]
+
+        def operation(draft: Draft) -> tuple[Verdict, ...]:
+            record = _owned(draft, client_id, token_id)
+            if record.machine_id not in (None, hello.machine_id):
+                raise Forbidden(
+                    f"{client_id} is machine {record.machine_id}, and this is machine"
+                    f" {hello.machine_id}; give each machine its own client id."
+                )
+            rebooted = record.boot_id not in (None, hello.boot_id)
+            if rebooted:
+                draft.note(Note("rebooted", f"{client_id} was rebooted.", None, client_id))
+            draft.set_client(
+                replace(
+                    record,
+                    speaks="agent",
+                    last_seen=draft.at,
+                    machine_id=hello.machine_id,
+                    boot_id=hello.boot_id,
+                    hostname=hello.hostname,
+                    agent_version=hello.agent_version,
+                    labels=hello.labels,
+                    resources=hello.resources,
+                )
+            )
+            capacity = capacity_of(hello.resources)
+            outcome, verdicts = draft.farm.join(client_id, capacity, held, draft.at)
+            draft.take(outcome)
+            return verdicts
+
+        def done(result: Any) -> None:
+            if isinstance(result, FarmError):
+                self._turn_away(link, result)
+                return
+            if link.over:
+                self._gone(link)
+                return
+            self._claim(link, "agent")
+            link.connection.send(
+                wire.Welcome(
+                    lease=self._lease,
+                    heartbeat=self._heartbeat,
+                    tasks=tuple(verdict_of(verdict) for verdict in result),
+                    timestamp=self._now(),
+                )
+            )
+            link.ready = True
+
+        self._submit(operation, done)
+
+    def _admitting(self, link: Link) -> Done:
+        def done(result: Any) -> None:
+            if isinstance(result, FarmError):
+                self._turn_away(link, result)
+            else:
+                link.ready = True
+
+        return done
+
+    def _turn_away(self, link: Link, error: FarmError) -> None:
+        self.refuse(link, error)
+        code = 1011 if error.code == "SERVICE_UNAVAILABLE" else 1008
+        link.connection.close(code, error.message[:120])
+
+    def _gone(self, link: Link) -> None:
+        """It closed while its hello was being written: take back that it is connected."""
+        client_id = link.client_id
+        if client_id not in self._links:
+            self._away[client_id] = self._monotonic() + self._lease
+            self._submit(self._leave(client_id), _ignore)
+
+    def _leave(self, client_id: str) -> Operation:
+        def operation(draft: Draft) -> None:
+            if client_id in draft.farm.clients:
+                draft.take(draft.farm.leave(client_id, draft.at))
+                self._touch(draft, client_id)
+
+        return operation
+
+    # ------------------------------------------------------------ later messages
+
+    def _request(self, link: Link) -> None:
+        if link.speaks == "agent":
+            raise InvalidRequest("An agent is given tasks without asking.", field="type")
+        client_id = link.client_id
+        self._submit(
+            lambda draft: draft.take(draft.farm.ask(client_id, draft.at)),
+            self._answering(link, None),
+        )
+
+    def _beat(self, link: Link, beat: wire.Heartbeat) -> None:
+        """Kept in memory; `last_seen` is written each 30 s, and capacity when it changes."""
+        told = beat.system_info.resources
+        changed = told is not None and (
+            link.resources is None or capacity_of(told) != capacity_of(link.resources)
+        )
+        if told is not None:
+            link.resources = told
+        elif link.speaks == "contract":
+            link.resources = usage_only(beat.system_info, link.resources)
+        client_id, now = link.client_id, link.heard
+        if changed and told is not None:
+            capacity = capacity_of(told)
+            self._submit(lambda draft: draft.farm.resize(client_id, capacity), _ignore)
+        if changed or now - link.flushed >= 30.0:
+            link.flushed = now
+            resources = link.resources
+            self._submit(lambda draft: self._touch(draft, client_id, resources), _ignore)
+
+    def _touch(self, draft: Draft, client_id: str, resources: wire.Resources | None = None) -> None:
+        record = draft.clients.get(client_id)
+        if record is not None:
+            kept = resources or record.resources
+            draft.set_client(replace(record, last_seen=draft.at, resources=kept))
+
+    def _answering(self, link: Link, task_id: str | None) -> Done:
+        def done(result: Any) -> None:
+            if isinstance(result, FarmError):
+                self.refuse(link, result)
+                if task_id is not None and link.speaks == "contract":
+                    # It works on a task that is no longer its own: let it stop.
+                    stop = wire.Control(action="stop", task_id=task_id, timestamp=self._now())
+                    link.connection.send(stop)
+                return
+            for message in result if isinstance(result, list) else ():
+                if link.speaks == "contract" and isinstance(message, wire.Ack):
+                    continue
+                link.connection.send(replace(message, timestamp=self._now()))
+
+        return done
+
+    # ------------------------------------------------------------ commands
+
+    def dispatch(self, commands: Iterable[Command]) -> None:
+        """Sends what was decided. A client that is away learns it when it says hello."""
+        for command in commands:
+            link = self._links.get(command.client_id)
+            if link is None or not link.ready:
+                continue
+            message = self._message(link, command)
+            if message is not None:
+                link.connection.send(message)
+
+    def _message(self, link: Link, command: Command) -> wire.ServerMessage | None:
+        key, now = command.key, self._now()
+        contract = link.speaks == "contract"
+        match command:
+            case Assign():
+                record = self._records(key.task_id)
+                return assignment(record, key, contract, now) if record is not None else None
+            case Steer():
+                action = _ACTIONS[command.desired.value]
+                if contract:
+                    return wire.Control(action=action, task_id=key.task_id, timestamp=now)
+                return wire.Control(
+                    action=action, task_id=key.task_id, attempt=key.attempt, timestamp=now
+                )
+            case Withdraw():
+                if contract:
+                    return wire.Control(action="stop", task_id=key.task_id, timestamp=now)
+                return wire.Withdraw(
+                    task_id=key.task_id, attempt=key.attempt, rank=key.rank, timestamp=now
+                )
+            case Launch():
+                record = self._records(key.task_id)
+                if contract or record is None or record.task.endpoint is None:
+                    return None
+                return wire.GangStart(
+                    task_id=key.task_id,
+                    attempt=key.attempt,
+                    rank=key.rank,
+                    endpoint=wire.Endpoint(*record.task.endpoint),
+                    timestamp=now,
+                )
+
+    def _now(self) -> Any:
+        return utc(self._clock())
+
+
+def _owned(draft: Draft, client_id: str, token_id: str) -> ClientRecord:
+    """The client's record; a Client-ID belongs to the token that used it first, while it lives."""
+    record = draft.clients.get(client_id)
+    if record is None:
+        return ClientRecord(client_id, token_id, draft.at, draft.at)
+    if record.token_id == token_id:
+        return record
+    owner = draft.tokens.get(record.token_id)
+    expired = owner is not None and owner.expires_at is not None and owner.expires_at <= draft.at
+    if owner is None or owner.revoked_at is not None or expired:
+        return replace(record, token_id=token_id)
+    raise Forbidden(f"Client-ID {client_id} belongs to another token.")
+
+
+def _lapse(client_id: str) -> Operation:
+    def operation(draft: Draft) -> None:
+        if client_id in draft.farm.clients:
+            draft.take(draft.farm.lapse(client_id, draft.at))
+
+    return operation
+
+
+def _ignore(_: Any) -> None:
+    pass

@@ -1,0 +1,61 @@
+"""Who may do what: one table of roles and scopes; routes name the scope they need.
+
+`own` scopes reach what the principal submitted; the matching `all` scope reaches everybody's.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from aifarm.app.errors import Forbidden
+from aifarm.app.records import Role, TokenRecord
+
+
+class Scope(StrEnum):
+    READ = "read"
+    SUBMIT = "submit"
+    CONTROL_OWN = "control:own"
+    CONTROL_ALL = "control:all"
+    PUBLISH = "publish"
+    ADMIN = "admin"
+    WORK = "work"
+    FETCH = "fetch"
+
+
+SCOPES: dict[Role, frozenset[Scope]] = {
+    "admin": frozenset(Scope) - {Scope.WORK},
+    "researcher": frozenset(
+        {Scope.READ, Scope.SUBMIT, Scope.CONTROL_OWN, Scope.PUBLISH, Scope.FETCH}
+    ),
+    "viewer": frozenset({Scope.READ, Scope.FETCH}),
+    "agent": frozenset({Scope.WORK, Scope.FETCH}),
+}
+
+
+class Principal(Struct, frozen=True):
+    """Who speaks, as the token says. `name` is the submitter of the tasks this token creates."""
+
+    token_id: str
+    name: str
+    role: Role
+    client_id: str | None = None
+
+    def may(self, scope: Scope) -> bool:
+        return scope in SCOPES[self.role]
+
+    def need(self, scope: Scope) -> None:
+        """Raises Forbidden."""
+        if not self.may(scope):
+            raise Forbidden(f"A {self.role}'s token may not do that.", scope=scope.value)
+
+    def need_control(self, submitter: str) -> None:
+        """Raises Forbidden unless the task is the principal's own, or all tasks are."""
+        if self.may(Scope.CONTROL_ALL):
+            return
+        self.need(Scope.CONTROL_OWN)
+        if submitter != self.name:
+            raise Forbidden(f"This task belongs to {submitter}; only they may change it.")
+
+
+def principal(token: TokenRecord) -> Principal:
+    return Principal(token.id, token.name, token.role, token.client_id)

@@ -1,0 +1,80 @@
+"""Between the core's values and the wire's: what an agent is told, and what it says it has."""
+
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from aifarm.app.records import TaskRecord
+from aifarm.core.farm import HeldRank, Verdict
+from aifarm.core.placement import Capacity
+from aifarm.core.task import Phase, RankKey
+from aifarm.wire import agent as wire
+from aifarm.wire.types import Requirements
+
+
+def assignment(
+    record: TaskRecord, key: RankKey, contract: bool, now: datetime
+) -> wire.TaskAssignment | None:
+    """The `task` message for one rank; for a contract-only client the documented fields alone."""
+    task, spec = record.task, record.spec
+    if task.attempt != key.attempt or key.rank >= len(task.ranks):
+        return None
+    config = {"name": spec.name, **spec.config}
+    if spec.url is not None:
+        config["url"] = spec.url
+    if spec.version is not None:
+        config["version"] = spec.version
+    config.update(distributed=spec.distributed, rank=key.rank, world_size=task.world_size)
+    farm = None
+    if not contract and spec.package is not None:
+        farm = wire.FarmAssignment(
+            attempt=key.attempt,
+            rank=key.rank,
+            world_size=task.world_size,
+            package=spec.package,
+            desired=task.desired.value,
+            gpus=task.ranks[key.rank].gpus,
+            resume=record.checkpoint,
+            endpoint=wire.Endpoint(*task.endpoint) if task.endpoint else None,
+        )
+    assigned = wire.AssignedTask(
+        id=task.id, type=spec.type, config=config, requirements=requirements(record)
+    )
+    if farm is not None:
+        assigned = replace(assigned, farm=farm)
+    return wire.TaskAssignment(data=assigned, timestamp=now)
+
+
+def requirements(record: TaskRecord) -> Requirements:
+    needs = record.task.needs
+    return Requirements(needs.gpu_memory, needs.cpu_cores, needs.ram)
+
+
+def capacity_of(resources: wire.Resources) -> Capacity:
+    """What a client can lend, of what it says it has; unknown is as little as can be."""
+    return Capacity(
+        cpu_cores=resources.cpu.cores or 1,
+        ram=resources.ram.total or 1,
+        gpus=tuple(gpu.memory.total for gpu in resources.gpu),
+    )
+
+
+def usage_only(info: wire.SystemInfo, known: wire.Resources | None) -> wire.Resources:
+    base = known or wire.Resources()
+    return replace(base, cpu=replace(base.cpu, usage=min(max(info.cpu_usage, 0.0), 100.0)))
+
+
+def held_rank(rank: wire.HeldRank) -> HeldRank:
+    phases = {"starting": Phase.ASSIGNED, "running": Phase.RUNNING, "paused": Phase.PAUSED}
+    return HeldRank(RankKey(rank.task_id, rank.attempt, rank.rank), phases.get(rank.state))
+
+
+def verdict_of(verdict: Verdict) -> wire.Verdict:
+    return wire.Verdict(
+        task_id=verdict.key.task_id,
+        attempt=verdict.key.attempt,
+        rank=verdict.key.rank,
+        verdict="continue" if verdict.goes_on else "stop",
+        ack_seq=verdict.seq,
+        desired=verdict.desired.value,
+    )

@@ -1,0 +1,251 @@
+"""Records as the API shows them. Version 1 shows fewer states and never an unknown number."""
+
+from aifarm.app.records import (
+    AttemptRecord,
+    CheckpointRecord,
+    ClientRecord,
+    EventRecord,
+    PackageRecord,
+    Series,
+    SummaryRecord,
+    TaskRecord,
+    TokenRecord,
+)
+from aifarm.app.translate import requirements
+from aifarm.core.task import State
+from aifarm.wire import rest
+from aifarm.wire.agent import Resources
+from aifarm.wire.types import utc, whole_seconds
+
+V1_STATUS = {State.ASSIGNED: "pending", State.UNREACHABLE: "running"}
+"""What version 1 shows instead (DESIGN section 5); the other states are shown as they are."""
+
+
+def v1_status(record: TaskRecord) -> str:
+    state = record.task.state
+    return V1_STATUS.get(state, state.value)
+
+
+def task_row(record: TaskRecord) -> rest.TaskRow:
+    return rest.TaskRow(
+        id=record.task.id,
+        type=record.spec.type,
+        status=v1_status(record),
+        progress=record.progress,
+        created_at=whole_seconds(record.task.created_at),
+        updated_at=whole_seconds(record.task.updated_at),
+    )
+
+
+def task_created(record: TaskRecord) -> rest.TaskCreated:
+    return rest.TaskCreated(
+        record.task.id, v1_status(record), whole_seconds(record.task.created_at)
+    )
+
+
+def task_details(record: TaskRecord) -> rest.TaskDetails:
+    return rest.TaskDetails(
+        id=record.task.id,
+        type=record.spec.type,
+        status=v1_status(record),
+        progress=record.progress,
+        metrics={name: value or 0.0 for name, value in record.metrics.items()},
+        config=record.spec.config,
+        requirements=requirements(record),
+        created_at=whole_seconds(record.task.created_at),
+        updated_at=whole_seconds(record.task.updated_at),
+    )
+
+
+def task_full(record: TaskRecord) -> rest.TaskFull:
+    task, spec = record.task, record.spec
+    return rest.TaskFull(
+        id=task.id,
+        type=spec.type,
+        name=spec.name,
+        version=spec.version,
+        url=spec.url,
+        package_sha256=spec.package.sha256 if spec.package else None,
+        status=task.state.value,
+        desired=task.desired.value,
+        attempt=task.attempt,
+        cause=task.cause.value if task.cause else None,
+        message=task.message,
+        progress=record.progress,
+        metrics=record.metrics,
+        config=spec.config,
+        requirements=requirements(record),
+        distributed=spec.distributed,
+        n_clients=task.world_size,
+        priority=task.priority,
+        share_gpu=task.share_gpu,
+        max_retries=task.retries,
+        submitter=task.submitter,
+        clients=[rank.client_id for rank in task.ranks],
+        checkpoint_id=record.checkpoint.id if record.checkpoint else None,
+        created_at=utc(task.created_at),
+        updated_at=utc(task.updated_at),
+        started_at=utc(task.started_at) if task.started_at is not None else None,
+        ended_at=utc(task.ended_at) if task.ended_at is not None else None,
+    )
+
+
+def client_status(connected: bool) -> str:
+    return "active" if connected else "offline"
+
+
+def client_tasks(records: list[TaskRecord]) -> list[rest.ClientTask]:
+    return [rest.ClientTask(one.task.id, v1_status(one), one.progress) for one in records]
+
+
+def _gpus(resources: Resources) -> list[rest.GpuRow]:
+    return [
+        rest.GpuRow(gpu.id, gpu.name, rest.GpuMemory(gpu.memory.total, gpu.memory.used))
+        for gpu in resources.gpu
+    ]
+
+
+def _cpu_and_ram(resources: Resources) -> tuple[rest.CpuRow, rest.RamRow]:
+    return (
+        rest.CpuRow(resources.cpu.cores, resources.cpu.usage),
+        rest.RamRow(resources.ram.total, resources.ram.used),
+    )
+
+
+def client_row(client: ClientRecord, connected: bool) -> rest.ClientRow:
+    resources = client.resources or Resources()
+    gpus = {str(gpu.id): gpu for gpu in _gpus(resources)}
+    return rest.ClientRow(
+        id=client.id,
+        status=client_status(connected),
+        resources=rest.ResourcesRow(*_cpu_and_ram(resources), gpus),
+        last_seen=whole_seconds(client.last_seen),
+    )
+
+
+def client_details(
+    client: ClientRecord,
+    connected: bool,
+    tasks: list[TaskRecord],
+    performance: tuple[int, int, float],
+) -> rest.ClientDetails:
+    """`performance`: attempts completed here, attempts ended here, their mean seconds."""
+    completed, ended, seconds = performance
+    resources = client.resources or Resources()
+    return rest.ClientDetails(
+        id=client.id,
+        status=client_status(connected),
+        resources=rest.ResourcesDetails(*_cpu_and_ram(resources), _gpus(resources)),
+        tasks=client_tasks(tasks),
+        performance=rest.Performance(completed, seconds, completed / ended if ended else 0.0),
+        last_seen=whole_seconds(client.last_seen),
+    )
+
+
+def client_full(client: ClientRecord, connected: bool, tasks: list[TaskRecord]) -> rest.ClientFull:
+    return rest.ClientFull(
+        id=client.id,
+        status=client_status(connected),
+        speaks=client.speaks,
+        hostname=client.hostname,
+        agent_version=client.agent_version,
+        labels=client.labels,
+        resources=client.resources,
+        tasks=[rest.ClientTask(one.task.id, one.task.state.value, one.progress) for one in tasks],
+        drained=client.drained,
+        last_seen=utc(client.last_seen),
+    )
+
+
+def event_full(event: EventRecord) -> rest.EventFull:
+    return rest.EventFull(
+        id=event.id,
+        at=utc(event.at),
+        kind=event.kind,
+        message=event.message,
+        task_id=event.task_id,
+        client_id=event.client_id,
+        attempt=event.attempt,
+    )
+
+
+def attempt_full(attempt: AttemptRecord) -> rest.AttemptFull:
+    return rest.AttemptFull(
+        attempt=attempt.attempt,
+        clients=list(attempt.clients),
+        assigned_at=utc(attempt.assigned_at),
+        started_at=utc(attempt.started_at) if attempt.started_at is not None else None,
+        ended_at=utc(attempt.ended_at) if attempt.ended_at is not None else None,
+        outcome=attempt.outcome,
+        message=attempt.message,
+        provenance=attempt.provenance,
+    )
+
+
+def checkpoint_full(checkpoint: CheckpointRecord) -> rest.CheckpointFull:
+    return rest.CheckpointFull(
+        id=checkpoint.id,
+        attempt=checkpoint.attempt,
+        step=checkpoint.step,
+        epoch=checkpoint.epoch,
+        progress=checkpoint.progress,
+        size=checkpoint.size,
+        sha256=checkpoint.sha256,
+        metrics=checkpoint.metrics,
+        final=checkpoint.final,
+        path=f"/api/v2/tasks/{checkpoint.task_id}/checkpoints/{checkpoint.id}/data",
+        created_at=utc(checkpoint.created_at),
+    )
+
+
+def package_full(package: PackageRecord) -> rest.PackageFull:
+    return rest.PackageFull(
+        name=package.name,
+        version=package.version,
+        kind=package.kind,
+        sha256=package.sha256,
+        size=package.size,
+        publisher=package.publisher,
+        path=f"/models/{package.name}/{package.version}",
+        created_at=utc(package.created_at),
+    )
+
+
+def token_full(token: TokenRecord) -> rest.TokenFull:
+    return rest.TokenFull(
+        id=token.id,
+        name=token.name,
+        role=token.role,
+        client_id=token.client_id,
+        created_at=utc(token.created_at),
+        expires_at=utc(token.expires_at) if token.expires_at is not None else None,
+        revoked_at=utc(token.revoked_at) if token.revoked_at is not None else None,
+    )
+
+
+def metric_history(series: list[Series], summaries: list[SummaryRecord]) -> rest.MetricHistory:
+    return rest.MetricHistory(
+        series=[
+            rest.MetricSeries(
+                name=one.name,
+                step=one.step,
+                time=one.time,
+                value=list(one.value),
+                min=list(one.min),
+                max=list(one.max),
+                total=one.total,
+            )
+            for one in series
+        ],
+        summaries=[
+            rest.MetricSummary(
+                name=one.name,
+                count=one.count,
+                last=one.last,
+                min=one.min,
+                max=one.max,
+                last_step=one.last_step,
+            )
+            for one in summaries
+        ],
+    )

@@ -1,0 +1,213 @@
+"""Composition root of `aifarm server`: puts store, artifacts, facade and web together."""
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import ssl
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import platformdirs
+from msgspec import Struct
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from aifarm.app import operations
+from aifarm.app.draft import Draft
+from aifarm.app.facade import Facade, digest_of
+from aifarm.app.facade import Settings as FarmSettings
+from aifarm.app.records import TokenRecord
+from aifarm.app.writer import WriterThread
+from aifarm.artifacts import ArtifactError, open_artifacts
+from aifarm.core.task import Note
+from aifarm.store import StoreError, open_store
+from aifarm.web.app import application
+from aifarm.web.http import Host
+from aifarm.web.tokens import new_secret
+from aifarm.wire.rest import PART_SIZE
+
+log = logging.getLogger(__name__)
+
+BLOCKING_THREADS = 4
+"""Threads for reads and artifact I/O: enough to keep a disk busy, few beside the loop."""
+
+
+class ServerError(Exception):
+    """The server cannot start, in one sentence for whoever started it."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """As the options of `aifarm server`. Times in seconds; see `facade.Settings`."""
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    data_dir: Path = Path(platformdirs.user_data_dir("aifarm")) / "server"
+    database: str | None = None
+    artifacts: str | None = None
+    certfile: Path | None = None
+    keyfile: Path | None = None
+    allowed_host: tuple[str, ...] = ()
+    allow_plaintext: bool = False
+    lease: float = 60.0
+    heartbeat: float = 10.0
+    reattach: float = 120.0
+
+
+def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises ServerError."""
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    _check(settings)
+    data_dir = _data_dir(settings.data_dir)
+    sockets = _listen(settings.host, settings.port)
+    port = sockets[0].getsockname()[1]
+    loop = asyncio.get_running_loop()
+    ending = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    try:
+        store = open_store(settings.database or f"sqlite:///{data_dir / 'farm.db'}")
+        artifacts = open_artifacts(settings.artifacts or (data_dir / "artifacts").as_uri())
+    except (StoreError, ArtifactError) as error:
+        raise ServerError(str(error)) from None
+    facade = Facade(
+        store,
+        artifacts,
+        clock=time.time,
+        monotonic=time.monotonic,
+        new_id=lambda: str(uuid.uuid4()),
+        executor=WriterThread(),
+        post=loop.call_soon_threadsafe,
+        settings=FarmSettings(settings.lease, settings.heartbeat, settings.reattach),
+    )
+    try:
+        facade.start()
+        await _first_token(facade, data_dir / "admin-token")
+        with ThreadPoolExecutor(BLOCKING_THREADS, "aifarm-io") as executor:
+            host = _host(settings, facade, executor, data_dir, port)
+            server = HTTPServer(
+                application(host),
+                ssl_options=_tls(settings),
+                max_body_size=PART_SIZE + (1 << 20),
+                max_buffer_size=PART_SIZE + (2 << 20),
+                max_header_size=64 << 10,
+                idle_connection_timeout=300,
+                body_timeout=600,
+            )
+            server.add_sockets(sockets)
+            scheme = "https" if settings.certfile else "http"
+            log.info("serving %s://%s:%d, data in %s", scheme, settings.host, port, data_dir)
+            await _tick_until(ending, facade)
+            server.stop()
+            facade.links.close_all(1001, "the server is shutting down")
+            await server.close_all_connections()
+    finally:
+        await loop.run_in_executor(None, facade.stop)
+        store.close()
+
+
+def _check(settings: Settings) -> None:
+    """Refuses what would send tokens in the clear over a network."""
+    loopback = settings.host in ("127.0.0.1", "::1", "localhost")
+    if not (loopback or settings.certfile or settings.allow_plaintext):
+        raise ServerError(
+            f"Serving on {settings.host} needs TLS (--certfile, --keyfile), or --allow-plaintext"
+            " on a network you trust: tokens would travel in the clear."
+        )
+    if (settings.certfile is None) != (settings.keyfile is None):
+        raise ServerError("--certfile and --keyfile go together.")
+
+
+def _data_dir(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (path / "spool").mkdir(exist_ok=True)
+    except OSError as error:
+        raise ServerError(f"The data folder {path} cannot be used: {error.strerror}.") from None
+    for leftover in (path / "spool").iterdir():
+        leftover.unlink()
+    return path
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Binds before anything else, so that a taken port changes nothing on disk."""
+    try:
+        return bind_sockets(port, host)
+    except socket.gaierror:
+        raise ServerError(f"{host} is not an address of this machine.") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            words = f"Port {port} on {host} is taken; choose another with --port."
+        else:
+            words = f"Cannot listen on {host}:{port}: {error.strerror}."
+        raise ServerError(words) from None
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.certfile is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.certfile, settings.keyfile)
+    except OSError as error:
+        raise ServerError(f"The certificate or its key cannot be read: {error}.") from None
+    return context
+
+
+def _host(
+    settings: Settings,
+    facade: Facade,
+    executor: ThreadPoolExecutor,
+    data_dir: Path,
+    port: int,
+) -> Host:
+    local = {"localhost", "127.0.0.1", "::1", settings.host, socket.gethostname()}
+    names = {name.lower() for name in (*local, *settings.allowed_host)}
+    return Host(
+        facade=facade,
+        executor=executor,
+        spool=data_dir / "spool",
+        names=frozenset(f"{name}:{port}" for name in names) | names,
+        allowed=frozenset(names),
+    )
+
+
+async def _first_token(facade: Facade, path: Path) -> None:
+    """A farm without an administrator gets one, whose secret only this machine's user can read."""
+    if any(t.role == "admin" and t.revoked_at is None for t in facade.view.tokens):
+        return
+    secret = new_secret()
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(secret + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+    def operation(draft: Draft) -> None:
+        record = TokenRecord(draft.new_id(), "admin", "admin", digest_of(secret), draft.at)
+        draft.set_token(record)
+        draft.note(Note("token_created", "The server made the first administrator's token."))
+
+    written: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    facade.submit(operation, written.set_result)
+    await written
+    log.info("the administrator's token is in %s", path)
+
+
+async def _tick_until(ending: asyncio.Event, facade: Facade) -> None:
+    """Ends lapsed leases until the server is to end."""
+    while not ending.is_set():
+        facade.links.tick()
+        try:
+            async with asyncio.timeout(1.0):
+                await ending.wait()
+        except TimeoutError:
+            continue

@@ -1,0 +1,84 @@
+"""The package registry: immutable, addressed by name and version, checked by sha256."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from aifarm.app import operations, views
+from aifarm.app.errors import InvalidRequest, NotFound
+from aifarm.app.ports import Artifacts
+from aifarm.app.records import PackageRecord, Part
+from aifarm.packages import PackageInvalid, verify
+from aifarm.web.http import File, Request, Response
+from aifarm.wire import rest
+from aifarm.wire.codec import encode
+
+MAX_PACKAGE = 256 << 20
+
+
+async def put(request: Request) -> Response:
+    """201 for a new package, 200 for the same content again, 409 for other content."""
+    name, version = request.params["name"], request.params["version"]
+    path = request.spooled
+    assert path is not None  # noqa: S101  the route spools
+    record = await request.read(_checked, request, path, name, version)
+    known, new = await request.write(operations.add_package(record))
+    if not new:
+        await request.read(request.facade.artifacts.delete, record.key)
+    headers = {"ETag": f'"{known.sha256}"'}
+    return Response(views.package_full(known), 201 if new else 200, headers)
+
+
+def _checked(request: Request, path: Path, name: str, version: str) -> PackageRecord:
+    """Verifies the archive and stores its bytes. Nobody sees them until the row is committed."""
+    try:
+        manifest, sha256 = verify(path), _sha256(path)
+    except PackageInvalid as error:
+        raise InvalidRequest(str(error), field="body") from None
+    if (manifest.name, manifest.version) != (name, version):
+        raise InvalidRequest(
+            f"The archive is {manifest.name} {manifest.version}, not {name} {version}.",
+            field="body",
+            expected=f"{name} {version}",
+        )
+    key = f"packages/{request.facade.new_id()}"
+    return PackageRecord(
+        name=name,
+        version=version,
+        sha256=sha256,
+        size=path.stat().st_size,
+        kind=manifest.kind,
+        manifest=encode(manifest).decode(),
+        key=key,
+        parts=tuple(_store(request.facade.artifacts, key, path)),
+        publisher=request.by.name,
+        created_at=request.facade.clock(),
+    )
+
+
+def _store(artifacts: Artifacts, key: str, path: Path) -> Iterator[Part]:
+    with path.open("rb") as file:
+        number = 0
+        while data := file.read(rest.PART_SIZE):
+            yield artifacts.put_part(key, number, data)
+            number += 1
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+async def get(request: Request) -> Response | File:
+    name, version = request.params["name"], request.params["version"]
+    record = await request.read(request.facade.store.package, name, version)
+    if record is None:
+        raise NotFound(f"There is no package {name} {version} on this farm.")
+    filename = f"{name}-{version}.zip"
+    return File(record.key, record.parts, record.size, record.sha256, filename)
+
+
+async def list_all(request: Request) -> Response:
+    found = await request.read(request.facade.store.packages, request.query.get("name"))
+    return Response(rest.PackageList([views.package_full(record) for record in found]))

@@ -1,0 +1,38 @@
+"""Pages of lists, as the contract has them: page, limit, totals and Link headers."""
+
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from aifarm.web.http import Request
+
+DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
+
+
+class Page(NamedTuple):
+    number: int
+    limit: int
+    query: dict[str, str]
+
+    def headers(self, total: int) -> dict[str, str]:
+        """X-Total-Count, X-Page-Count and Link, with the filters kept."""
+        pages = max(1, -(-total // self.limit))
+        links = {"first": 1, "last": pages}
+        if self.number > 1:
+            links["prev"] = min(self.number - 1, pages)
+        if self.number < pages:
+            links["next"] = self.number + 1
+        return {
+            "X-Total-Count": str(total),
+            "X-Page-Count": str(pages),
+            "Link": ", ".join(f'<{self._url(page)}>; rel="{rel}"' for rel, page in links.items()),
+        }
+
+    def _url(self, page: int) -> str:
+        return "?" + urlencode({**self.query, "page": page, "limit": self.limit})
+
+
+def page_of(request: Request) -> tuple[Page, int]:
+    """The page asked for, and how long it is. Raises InvalidRequest."""
+    limit = request.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    number = request.integer("page", 1, 1, 2**31)
+    return Page(number, limit, dict(request.query)), limit

@@ -1,0 +1,223 @@
+"""The two sockets: `/` for agents and contract-only clients, `/api/v2/live` for readers.
+
+Both know who speaks before the upgrade; neither trusts a cookie, so a foreign page can do nothing
+with them, and a browser's Origin must be one of the farm's own names all the same.
+"""
+
+import asyncio
+import logging
+import re
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from tornado.iostream import StreamClosedError
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from aifarm.app.errors import FarmError, Forbidden, InvalidRequest, NotFound
+from aifarm.app.links import Link
+from aifarm.app.live import Mailbox
+from aifarm.app.messages import error_body
+from aifarm.app.scopes import Principal, Scope
+from aifarm.app.views import event_full
+from aifarm.web.bind import FarmHandler, check_host, principal_of
+from aifarm.web.http import Host
+from aifarm.web.outgoing import Outgoing
+from aifarm.wire import live
+from aifarm.wire.agent import ServerMessage
+from aifarm.wire.codec import WireError, decode_client, encode, explain
+
+log = logging.getLogger(__name__)
+
+_CLIENT_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+
+PROGRESS_SECONDS = 0.1
+"""News of progress alone waits this long, so that a reader gets the latest of it."""
+
+
+class FarmSocket(WebSocketHandler, FarmHandler):
+    """Common to both: identity before the upgrade, text frames only, bounded sending."""
+
+    principal: Principal
+    scope: Scope
+
+    def initialize(self, host: Host) -> None:
+        FarmHandler.initialize(self, host)
+        self.outgoing = Outgoing(self)
+
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            check_host(self.request.host, self.host)
+            self.principal = principal_of(self.request.headers, self.host)
+            self.principal.need(self.scope)
+            self.admit()
+        except FarmError as error:
+            self.answer_error(error)
+            return
+        await super().get(*args, **kwargs)
+
+    def admit(self) -> None:
+        """What else must be so before the upgrade. Raises FarmError."""
+
+    def check_origin(self, origin: str) -> bool:
+        return urlsplit(origin).netloc.lower() in self.host.names
+
+    def on_message(self, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            self.close(1003, "messages are JSON text, not binary")
+            return
+        try:
+            self.take(message)
+        except FarmError as error:
+            self.refuse(error)
+        except Exception:
+            log.exception("a socket's message could not be handled")
+            self.close(1011, "internal error")
+
+    def take(self, message: str) -> None:
+        raise NotImplementedError
+
+    def refuse(self, error: FarmError) -> None:
+        raise NotImplementedError
+
+
+class AgentSocket(FarmSocket):
+    """A client's connection: everything it says goes to the facade's links."""
+
+    scope = Scope.WORK
+    link: Link | None = None
+
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+            self.answer_error(NotFound("Agents connect here by WebSocket; REST is under /api."))
+            return
+        await super().get(*args, **kwargs)
+
+    def admit(self) -> None:
+        client_id = self.request.headers.get("Client-ID", "")
+        if not _CLIENT_ID.match(client_id):
+            raise InvalidRequest(
+                "The Client-ID header names the client: letters, digits, dot, dash, underscore.",
+                field="Client-ID",
+            )
+        if self.principal.client_id not in (None, client_id):
+            raise Forbidden(f"This token is {self.principal.client_id}'s, not {client_id}'s.")
+        self.client_id = client_id
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        self.set_nodelay(True)
+        self.link = self.host.facade.links.opened(self.client_id, self.principal, self)
+
+    def send(self, message: ServerMessage) -> None:
+        self.outgoing.send(encode(message))
+
+    def take(self, message: str) -> None:
+        assert self.link is not None  # noqa: S101  open() came first
+        try:
+            decoded = decode_client(message)
+        except WireError as error:
+            raise InvalidRequest(error.message, field=error.field) from None
+        self.host.facade.links.received(self.link, decoded)
+
+    def refuse(self, error: FarmError) -> None:
+        assert self.link is not None  # noqa: S101
+        self.host.facade.links.refuse(self.link, error)
+
+    def on_close(self) -> None:
+        if self.link is not None:
+            self.host.facade.links.closed(self.link)
+
+
+_subscribe = msgspec.json.Decoder(live.Subscribe)
+
+
+class LiveSocket(FarmSocket):
+    """A reader's connection: one subscription, then a snapshot and everything that changes."""
+
+    scope = Scope.READ
+    reading: asyncio.Task[None] | None = None
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        self.set_nodelay(True)
+
+    def take(self, message: str) -> None:
+        try:
+            wanted = _subscribe.decode(message)
+        except msgspec.DecodeError as error:
+            wrong = explain(error)
+            raise InvalidRequest(wrong.message, field=wrong.field) from None
+        if self.reading is not None:
+            self.reading.cancel()
+        self.reading = asyncio.ensure_future(self._serve(wanted))
+
+    def refuse(self, error: FarmError) -> None:
+        self.outgoing.send(encode(live.Refused(error_body(error))))
+
+    def on_close(self) -> None:
+        if self.reading is not None:
+            self.reading.cancel()
+
+    async def _serve(self, wanted: live.Subscribe) -> None:
+        try:
+            await self._read(wanted)
+        except (WebSocketClosedError, StreamClosedError):
+            pass  # the reader left; on_close follows
+        except Exception:
+            log.exception("a reader's subscription ended")
+            self.close(1011, "internal error")
+
+    async def _read(self, wanted: live.Subscribe) -> None:
+        urgent, any_news = asyncio.Event(), asyncio.Event()
+
+        def wake(is_urgent: bool) -> None:
+            any_news.set()
+            if is_urgent:
+                urgent.set()
+
+        facade = self.host.facade
+        with facade.following(wanted.topics, wake) as mailbox:
+            seen = wanted.since or 0
+            if wanted.since is not None:
+                seen = await self._catch_up(mailbox, wanted.since)
+            await self._send(facade.snapshot(mailbox))
+            while True:
+                await any_news.wait()
+                if not urgent.is_set():
+                    await _either(urgent, PROGRESS_SECONDS)
+                urgent.clear()
+                any_news.clear()
+                for message in mailbox.drain():
+                    if not (isinstance(message, live.Happened) and message.event.id <= seen):
+                        await self._send(message)
+                if mailbox.lost_events:
+                    mailbox.lost_events = False
+                    await self._send(facade.snapshot(mailbox))
+
+    async def _catch_up(self, mailbox: Mailbox, since: int) -> int:
+        """Sends the events that the reader has missed. Returns the last one's number."""
+        facade = self.host.facade
+        loop = asyncio.get_running_loop()
+        while since < facade.feed.last_event:
+            read = partial(facade.store.events, after=since)
+            found = await loop.run_in_executor(self.host.executor, read)
+            if not found:
+                break
+            for event in found:
+                if mailbox.follows(event):
+                    await self._send(live.Happened(event_full(event)))
+            since = found[-1].id
+        return since
+
+    async def _send(self, message: live.Message) -> None:
+        written = self.outgoing.send(encode(message))
+        if written is not None:
+            await written
+
+
+async def _either(urgent: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await urgent.wait()
+    except TimeoutError:
+        pass

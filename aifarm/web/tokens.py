@@ -1,0 +1,33 @@
+"""Tokens over REST, for administrators."""
+
+import secrets
+
+from msgspec.structs import replace
+
+from aifarm.app import operations, views
+from aifarm.app.facade import digest_of
+from aifarm.web.http import Request, Response
+from aifarm.wire import rest
+
+
+def new_secret() -> str:
+    """256 random bits."""
+    return f"aifarm_{secrets.token_urlsafe(32)}"
+
+
+async def list_all(request: Request) -> Response:
+    tokens = sorted(request.facade.view.tokens, key=lambda token: token.created_at)
+    return Response(rest.TokenList([views.token_full(token) for token in tokens]))
+
+
+async def create(request: Request) -> Response:
+    """The only answer that ever shows the secret."""
+    body = request.decode(rest.CreateToken)
+    secret = new_secret()
+    record = await request.write(operations.create_token(body, digest_of(secret), request.by))
+    return Response(replace(views.token_full(record), token=secret), 201)
+
+
+async def revoke(request: Request) -> Response:
+    await request.write(operations.revoke_token(request.params["token_id"], request.by))
+    return Response()

@@ -1,0 +1,73 @@
+"""Checkpoints on their way in, part by part, from the agents that made them."""
+
+import hashlib
+
+from aifarm.app import uploads
+from aifarm.app.errors import Forbidden, InvalidRequest
+from aifarm.app.records import UploadRecord
+from aifarm.web.http import Request, Response
+from aifarm.wire import rest
+
+
+def client_of(request: Request) -> str:
+    """The client that speaks: from its header, which its token may be bound to."""
+    client_id = request.headers.get("Client-ID")
+    if not client_id:
+        raise InvalidRequest("The Client-ID header is missing.", field="Client-ID")
+    if request.by.client_id not in (None, client_id):
+        raise Forbidden(f"This token is {request.by.client_id}'s, not {client_id}'s.")
+    owner = request.facade.view.clients.get(client_id)
+    if owner is None or owner.token_id != request.by.token_id:
+        raise Forbidden(f"{client_id} is not a client of this token.")
+    return client_id
+
+
+async def begin(request: Request) -> Response:
+    body = request.decode(rest.CreateUpload)
+    upload, new = await request.write(uploads.begin(body, client_of(request)))
+    return Response(_full(upload), 201 if new else 200)
+
+
+async def get(request: Request) -> Response:
+    return Response(_full(await _find(request)))
+
+
+async def put_part(request: Request) -> Response:
+    """The bytes are durable before the row that names them is written."""
+    upload = await _find(request)
+    number = _number(request.params["number"], upload)
+    first = number * upload.part_size
+    expected = min(upload.part_size, upload.size - first)
+    if len(request.body) != expected:
+        raise InvalidRequest(
+            f"Part {number} has {expected} bytes, not {len(request.body)}.",
+            field="body",
+            expected=expected,
+        )
+    claimed = request.headers.get("X-Content-SHA256")
+    digest = await request.read(lambda: hashlib.sha256(request.body).hexdigest())
+    if claimed is not None and claimed != digest:
+        raise InvalidRequest("The part was damaged on its way; send it again.", field="body")
+    artifacts = request.facade.artifacts
+    part = await request.read(artifacts.put_part, upload.key, number, request.body)
+    await request.write(uploads.add_part(upload.id, part))
+    return Response()
+
+
+async def _find(request: Request) -> UploadRecord:
+    operation = uploads.find(request.params["upload_id"], client_of(request))
+    upload: UploadRecord = await request.write(operation)
+    return upload
+
+
+def _number(text: str, upload: UploadRecord) -> int:
+    count = -(-upload.size // upload.part_size)
+    if not text.isdecimal() or int(text) >= count:
+        raise InvalidRequest(
+            f"Parts are numbered 0 to {count - 1}.", field="number", expected=f"0..{count - 1}"
+        )
+    return int(text)
+
+
+def _full(upload: UploadRecord) -> rest.UploadFull:
+    return rest.UploadFull(upload.id, upload.part_size, [part.number for part in upload.parts])
