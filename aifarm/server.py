@@ -17,7 +17,6 @@ from msgspec import Struct
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from aifarm.app import operations
 from aifarm.app.draft import Draft
 from aifarm.app.facade import Facade, digest_of
 from aifarm.app.facade import Settings as FarmSettings
@@ -184,12 +183,7 @@ async def _first_token(facade: Facade, path: Path) -> None:
     if any(t.role == "admin" and t.revoked_at is None for t in facade.view.tokens):
         return
     secret = new_secret()
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(secret + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    _write_secret(path, secret)
 
     def operation(draft: Draft) -> None:
         record = TokenRecord(draft.new_id(), "admin", "admin", digest_of(secret), draft.at)
@@ -200,6 +194,15 @@ async def _first_token(facade: Facade, path: Path) -> None:
     facade.submit(operation, written.set_result)
     await written
     log.info("the administrator's token is in %s", path)
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(secret + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 async def _tick_until(ending: asyncio.Event, facade: Facade) -> None:

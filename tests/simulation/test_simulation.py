@@ -1,0 +1,157 @@
+"""The real facade and real agent sessions on a virtual clock, through everything a lab does.
+
+Each seed is one history: a storm of crashes, partitions, controls and disk errors, then calm. In
+the calm every task must end, and the record must be one that makes sense. `make sim SEEDS=200`
+runs many; a failing seed can be run alone: `SEED=17 make sim`.
+"""
+
+import os
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aifarm.app import operations
+from aifarm.core.task import FINAL, State
+from aifarm.store import open_store
+from aifarm.wire.rest import CreateTask, UpdateStatus
+from aifarm.wire.types import Requirements
+from aifarm_agent.events import RankKey
+
+from simulation.agents import SimAgent, Worker
+from simulation.clockwork import Clockwork
+from simulation.server import USERS, SimServer
+
+STORM, CALM = 400.0, 4_000.0
+SEEDS = [int(os.environ["SEED"])] if "SEED" in os.environ else range(int(os.environ.get("SEEDS", 20)))
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Migrated once; each history starts from a copy."""
+    path = tmp_path_factory.mktemp("simulation") / "farm.db"
+    open_store(f"sqlite:///{path}").close()
+    return path
+
+
+class World:
+    """Three workstations, two submitters, one server, and what befalls them."""
+
+    def __init__(self, seed: int, database: Path, folder: Path) -> None:
+        self.chance = random.Random(seed)
+        self.clock = Clockwork()
+        self.server = SimServer(self.clock, self.chance, database)
+        launched: dict[RankKey, Worker] = {}
+        self.agents = [
+            SimAgent(
+                f"ws{number}", 2 + number, self.clock, self.chance, self.server, folder, launched
+            )
+            for number in range(3)
+        ]
+        self.submitted: set[str] = set()
+        self.over_committed: list[str] = []
+        self.clock.every(1.0, self._watch)
+
+    def storm(self) -> None:
+        self.server.crash_chance = self.chance.choice([0.0, 0.002, 0.01])
+        self.server.fail_chance = self.chance.choice([0.0, 0.01, 0.05])
+        for _ in range(self.chance.randint(3, 8)):
+            self.clock.after(self.chance.uniform(0, STORM / 2), self._submit)
+        troubles: list[Any] = [
+            self._control,
+            self._control,
+            lambda: self.chance.choice(self.agents).crash(),
+            lambda: self.chance.choice(self.agents).crash(whole_machine=True),
+            lambda: self.chance.choice(self.agents).fall_silent(),
+            lambda: self.chance.choice(self.agents).kill_a_worker(),
+            self.server.crash,
+        ]
+        for _ in range(self.chance.randint(0, 14)):
+            self.clock.after(self.chance.uniform(0, STORM), self.chance.choice(troubles))
+        self.clock.run(STORM)
+
+    def calm(self) -> None:
+        """Nothing breaks any more, and whoever paused a task lets it go on."""
+        self.server.crash_chance = self.server.fail_chance = 0.0
+        for agent in self.agents:
+            agent.calm = True
+        self.clock.run(STORM + 200.0)
+        for record in self.server.tasks():
+            if not record.task.final and record.task.desired == "paused":
+                self._set(record.task.id, "running")
+        self.clock.run(STORM + CALM)
+
+    def _submit(self) -> None:
+        gang = self.chance.random() < 0.3
+        body = CreateTask(
+            name="model",
+            version="1",
+            epochs=self.chance.randint(5, 60),
+            distributed=gang,
+            n_clients=self.chance.randint(2, 3) if gang else 1,
+            requirements=Requirements(min_cpu_cores=self.chance.randint(1, 2)),
+            max_retries=self.chance.randint(0, 2),
+            config={
+                "fails_at": self.chance.randint(1, 5),
+                "fails": self.chance.choice([0, 0, 0, 1, 9]),
+            },
+        )
+        user = USERS[self.chance.choice(list(USERS))]
+        record = self.server.ask(operations.create_task(body, user, frozenset(), None))
+        if hasattr(record, "task"):
+            self.submitted.add(record.task.id)
+
+    def _control(self) -> None:
+        if self.submitted:
+            task_id = self.chance.choice(sorted(self.submitted))
+            self._set(task_id, self.chance.choice(["paused", "running", "paused", "stopped"]))
+
+    def _set(self, task_id: str, status: Any) -> None:
+        for user in USERS.values():
+            self.server.ask(operations.set_status(task_id, UpdateStatus(status=status), user))
+
+    def _watch(self) -> None:
+        """At no time does a client run more than it has."""
+        for agent in self.agents:
+            alive = sum(worker.alive for worker in agent.workers.values())
+            if alive > agent.cores:
+                self.over_committed.append(f"{agent.name} at {self.clock.now}: {alive} workers")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_task_ends_and_the_record_makes_sense(
+    seed: int, empty_database: Path, tmp_path: Path
+) -> None:
+    database = tmp_path / "farm.db"
+    shutil.copy(empty_database, database)
+    world = World(seed, database, tmp_path)
+    world.storm()
+    world.calm()
+    facade = world.server.facade
+    assert facade is not None
+    store = facade.store
+    records = {record.task.id: record for record in world.server.tasks()}
+    assert world.submitted <= set(records), "an acknowledged task is gone"
+    assert not world.over_committed
+    for task_id, record in records.items():
+        task = record.task
+        story = "\n".join(f"{e.id} {e.message}" for e in store.events(task_id=task_id))
+        assert task.state in FINAL, f"{task}\n{story}"
+        ends = [e for e in store.events(task_id=task_id) if e.kind in set(FINAL)]
+        assert [e.kind for e in ends] == [task.state.value], story
+        attempts = store.attempts(task_id)
+        assert [a.attempt for a in attempts] == list(range(1, task.attempt + 1)), story
+        assert all(a.ended_at is not None for a in attempts), story
+        if task.state is State.COMPLETED:
+            steps = record.spec.config["epochs"]
+            (loss,) = store.series(task_id, names=["loss"], points=None)
+            assert loss.step == list(range(1, steps + 1)), story
+            checkpoints = store.checkpoints(task_id)
+            assert checkpoints[0].step == steps, story
+            assert checkpoints[0].final
+    for agent in world.agents:
+        assert agent.session is not None
+        assert not agent.session.ranks, f"{agent.name} still knows {agent.session.ranks}"
+        assert not agent.workers
+    world.server.crash()
