@@ -1,0 +1,21 @@
+"""What can go wrong with stored bytes; each message is one sentence."""
+
+
+class ArtifactError(Exception):
+    """A failure of the artifact storage."""
+
+
+class ArtifactMissing(ArtifactError):
+    """Bytes that should be stored are not there."""
+
+
+class ArtifactCorrupt(ArtifactError):
+    """Stored bytes are not those that were written."""
+
+
+class StorageFull(ArtifactError):
+    """The storage takes no more data; nothing was stored, what was there before is intact."""
+
+
+class StorageUnavailable(ArtifactError):
+    """The storage cannot be used, now or as configured."""

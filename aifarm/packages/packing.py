@@ -1,0 +1,146 @@
+"""Making a package: the same files give the same bytes, and so the same sha256, anywhere."""
+
+import hashlib
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+from aifarm.packages.archive import verify
+from aifarm.packages.manifest import (
+    LIMITS,
+    MANIFEST,
+    Kind,
+    Limits,
+    Manifest,
+    PackageInvalid,
+    check_path,
+    encode,
+)
+from aifarm.wire.types import JSON
+
+_UNIX = 3
+
+
+def pack(
+    folder: Path,
+    name: str,
+    version: str,
+    *,
+    entry: str = "model.py",
+    kind: Kind = "declarative",
+    requires: Iterable[str] = (),
+    defaults: Mapping[str, JSON] | None = None,
+) -> bytes:
+    """The archive of all files in `folder`, without hidden ones, byte code and an old manifest.
+
+    A symbolic link is packed as what it leads to, which must lie in `folder`. Raises
+    PackageInvalid.
+    """
+    try:
+        paths = _collect(Path(folder).resolve(strict=True), LIMITS)
+        files = {path: source.read_bytes() for path, source in paths.items()}
+    except OSError as error:
+        raise PackageInvalid(
+            f"The package cannot be read from {error.filename or folder}: {error.strerror}."
+        ) from error
+    return _build(files, name, version, entry, kind, requires, defaults)
+
+
+def pack_source(
+    source: str,
+    name: str,
+    version: str,
+    *,
+    entry: str = "model.py",
+    kind: Kind = "declarative",
+    requires: Iterable[str] = (),
+    defaults: Mapping[str, JSON] | None = None,
+) -> bytes:
+    """The archive of one file, `entry`, given as text. Raises PackageInvalid."""
+    return _build({entry: source.encode()}, name, version, entry, kind, requires, defaults)
+
+
+def _build(
+    files: Mapping[str, bytes],
+    name: str,
+    version: str,
+    entry: str,
+    kind: Kind,
+    requires: Iterable[str],
+    defaults: Mapping[str, JSON] | None,
+) -> bytes:
+    manifest = Manifest(
+        name=name,
+        version=version,
+        kind=kind,
+        entry=entry,
+        requires=tuple(requires),
+        defaults=dict(defaults or {}),
+        files={path: hashlib.sha256(data).hexdigest() for path, data in files.items()},
+    )
+    archive = _zip({**files, MANIFEST: encode(manifest)})
+    verify(archive)
+    return archive
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    buffer = BytesIO()
+    with ZipFile(buffer, "w") as archive:
+        for path in sorted(files):
+            info = ZipInfo(path)  # dated 1980-01-01
+            # Not deflated: zlib and its faster replacements give different bytes for one input.
+            info.compress_type = ZIP_STORED
+            info.create_system = _UNIX
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(info, files[path])
+    return buffer.getvalue()
+
+
+def _collect(root: Path, limits: Limits) -> dict[str, Path]:
+    """Path in the package to file on disk; within the limits before any file is read."""
+    found: dict[str, Path] = {}
+    size = 0
+    for path, source in _walk(root, root, ""):
+        found[path] = source
+        size += source.stat().st_size
+        if len(found) > limits.files or size > limits.archive:
+            raise PackageInvalid(
+                f"The folder {root} is too large for a package (at most {limits.files} files and "
+                f"{limits.archive} bytes): keep data, weights and environments out of it."
+            )
+    return found
+
+
+def _walk(root: Path, folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+    for item in sorted(folder.iterdir()):
+        path = prefix + item.name
+        if _left_out(path, item.name):
+            continue
+        check_path(path)
+        if item.is_symlink():
+            _check_link(root, item, path)
+        if item.is_dir():
+            yield from _walk(root, item, path + "/")
+        elif item.is_file():
+            yield path, item
+        else:
+            raise PackageInvalid(f"The package's {path!r} is not a regular file: remove it.")
+
+
+def _left_out(path: str, name: str) -> bool:
+    return (
+        name.startswith(".") or name == "__pycache__" or name.endswith(".pyc") or path == MANIFEST
+    )
+
+
+def _check_link(root: Path, link: Path, path: str) -> None:
+    try:
+        inside = link.resolve(strict=True).is_relative_to(root)
+    except (OSError, RuntimeError):
+        raise PackageInvalid(f"The link {path!r} leads nowhere: remove it.") from None
+    if not inside:
+        raise PackageInvalid(
+            f"The link {path!r} leaves the folder {root}: put a copy of its target there instead."
+        )
