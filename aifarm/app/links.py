@@ -120,7 +120,8 @@ class Links:
                 case _:
                     self._meet(link)
                     operation = about_rank(link.client_id, message)
-                    self._submit(operation, self._answering(link, message.task_id))
+                    works_on = message.task_id if isinstance(message, wire.TaskProgress) else None
+                    self._submit(operation, self._answering(link, works_on))
         except FarmError as error:
             self.refuse(link, error)
 
@@ -328,13 +329,13 @@ class Links:
             kept = resources or record.resources
             draft.set_client(replace(record, last_seen=draft.at, resources=kept))
 
-    def _answering(self, link: Link, task_id: str | None) -> Done:
+    def _answering(self, link: Link, works_on: str | None) -> Done:
         def done(result: Any) -> None:
             if isinstance(result, FarmError):
                 self.refuse(link, result)
-                if task_id is not None and link.speaks == "contract":
-                    # It works on a task that is no longer its own: let it stop.
-                    stop = wire.Control(action="stop", task_id=task_id, timestamp=self._now())
+                if works_on is not None and link.speaks == "contract":
+                    # The task is no longer its own: let it stop.
+                    stop = wire.Control(action="stop", task_id=works_on, timestamp=self._now())
                     link.connection.send(stop)
                 return
             for message in result if isinstance(result, list) else ():

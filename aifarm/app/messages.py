@@ -183,8 +183,10 @@ def _checkpoint(draft: Draft, key: RankKey, message: TaskCheckpoint) -> list[Ser
     )
     draft.put("put_checkpoint", checkpoint)
     draft.drop_upload(upload.id)
-    ref = CheckpointRef(upload.id, message.step, message.size, message.sha256)
-    draft.set_record(replace(draft.records[key.task_id], checkpoint=ref))
+    record = draft.records[key.task_id]
+    if record.checkpoint is None or record.checkpoint.step <= message.step:
+        ref = CheckpointRef(upload.id, message.step, message.size, message.sha256)
+        draft.set_record(replace(record, checkpoint=ref))
     event = Checkpointed(at=draft.at, attempt=key.attempt, step=message.step)
     draft.take(draft.farm.apply(key.task_id, event))
     words = f"Checkpoint at step {message.step} ({message.size / 2**20:.1f} MiB)."

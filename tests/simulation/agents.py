@@ -19,7 +19,6 @@ from aifarm_agent import events
 from aifarm_agent.events import Identity, Mark, RankKey
 from aifarm_agent.outbox import Outbox
 from aifarm_agent.session import Session
-
 from simulation.clockwork import Clockwork
 from simulation.network import Channel
 from simulation.server import SimServer
@@ -115,7 +114,7 @@ class SimAgent:
         self._steps: dict[RankKey, Any] = {}
         self.session: Session | None = None
         clock.every(1.0, self._turn)
-        clock.every(0.1, self._tick)
+        self._next_tick = float("inf")
         self.start()
 
     # ------------------------------------------------------------ its life
@@ -187,8 +186,15 @@ class SimAgent:
     # ------------------------------------------------------------ its work
 
     def _tick(self) -> None:
-        if self.session is not None and self.session.due() <= self._clock.now:
+        self._next_tick = float("inf")
+        if self.session is not None:
             self._carry_out(self.session.tick(self._clock.now))
+
+    def _plan_tick(self) -> None:
+        due = self.session.due() if self.session is not None else float("inf")
+        if due < self._next_tick:
+            self._next_tick = due
+            self._clock.after(max(due - self._clock.now, 0.001), self._tick)
 
     def _turn(self) -> None:
         self._gangs_notice()
@@ -251,6 +257,7 @@ class SimAgent:
                     self._clock.after(delay, lambda k=key, c=checkpoint: self._upload(k, c))
                 case events.Forget(key):
                     self.workers.pop(key, None)
+        self._plan_tick()
 
     def _later(self, key: RankKey, report: Any) -> None:
         born = self.session

@@ -11,7 +11,6 @@ from typing import Any
 
 from aifarm.wire.agent import AboutRank, ServerMessage
 from aifarm.wire.codec import decode_client, decode_server, encode
-
 from simulation.clockwork import Clockwork
 
 PING_TIMEOUT = 20.0

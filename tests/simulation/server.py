@@ -14,7 +14,6 @@ from aifarm.app.scopes import Principal
 from aifarm.app.writer import Inline, Operation
 from aifarm.artifacts import open_artifacts
 from aifarm.store import open_store
-
 from simulation.clockwork import Clockwork
 from simulation.network import Channel
 

@@ -1,0 +1,117 @@
+"""A real server process of its own for each test that asks for one."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+from websockets.sync.client import ClientConnection, connect
+
+from aifarm.packages import pack_source
+
+MODEL = "def build_model(cfg): ...\ndef build_data(cfg): ...\n"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RunningServer:
+    """`aifarm server` on loopback; `kill` is SIGKILL, and `start` takes up the same data again."""
+
+    def __init__(self, data_dir: Path, **settings: Any) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._settings = settings
+        self._tokens: dict[str, str] = {}
+        self._clients: list[httpx.Client] = []
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        code = (
+            "import sys; from pathlib import Path; from aifarm.server import Settings, run;"
+            f"run(Settings(port={self.port}, data_dir=Path(sys.argv[1]), **{self._settings!r}))"
+        )
+        self.process = subprocess.Popen([sys.executable, "-c", code, str(self.data_dir)])
+        retry = httpx.HTTPTransport(retries=0)
+        with httpx.Client(transport=retry) as client:
+            while self.process.poll() is None:
+                try:
+                    if client.get(f"{self.url}/api/health").status_code == 200:
+                        return
+                except httpx.TransportError:
+                    os.sched_yield()
+        raise AssertionError(f"the server ended with {self.process.returncode}")
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(timeout=30)
+
+    def stop(self) -> int:
+        """As SIGTERM. Returns the exit code."""
+        assert self.process is not None
+        for client in self._clients:
+            client.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(timeout=30)
+
+    @property
+    def admin_token(self) -> str:
+        return (self.data_dir / "admin-token").read_text().strip()
+
+    def token(self, role: str, name: str | None = None, **more: Any) -> str:
+        """A token of this role and name, made once."""
+        name = name or role
+        if name not in self._tokens:
+            body = {"role": role, "name": name, **more}
+            made = self.http(self.admin_token).post("/api/v2/tokens", json=body)
+            assert made.status_code == 201, made.text
+            self._tokens[name] = made.json()["token"]
+        return self._tokens[name]
+
+    def http(self, token: str | None = None, **headers: str) -> httpx.Client:
+        """A client that speaks as this token, the administrator's where none is given."""
+        headers["Authorization"] = f"Bearer {token or self.admin_token}"
+        client = httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        self._clients.append(client)
+        return client
+
+    def socket(self, client_id: str, token: str | None = None) -> ClientConnection:
+        """A client's connection, with nothing but the documented headers."""
+        return connect(
+            f"ws://127.0.0.1:{self.port}/",
+            additional_headers={
+                "Client-ID": client_id,
+                "Authorization": f"Bearer {token or self.token('agent')}",
+            },
+            compression=None,
+        )
+
+    def live(self, token: str | None = None) -> ClientConnection:
+        return connect(
+            f"ws://127.0.0.1:{self.port}/api/v2/live",
+            additional_headers={"Authorization": f"Bearer {token or self.admin_token}"},
+            compression=None,
+        )
+
+    def publish(self, name: str = "model", version: str = "1.0", source: str = MODEL) -> None:
+        archive = pack_source(source, name, version)
+        put = self.http().put(f"/models/{name}/{version}", content=archive)
+        assert put.status_code == 201, put.text
