@@ -1,1 +1,45 @@
-"""AI Farm."""
+"""AI Farm: submit PyTorch training to a lab's workstations, watch it, get the weights back.
+
+    import aifarm
+    farm = aifarm.connect()
+
+What a researcher needs stands in this namespace. It is loaded at first use: this module also
+serves interpreters that hold nothing of AI Farm but `aifarm.train`.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aifarm.sdk import (
+        AIFarmError,
+        Checkpoint,
+        Farm,
+        Package,
+        Task,
+        TaskFailed,
+        connect,
+    )
+
+    __version__: str
+
+__all__ = ["connect", "Farm", "Task", "Checkpoint", "Package", "AIFarmError", "TaskFailed"]
+
+
+def __getattr__(name: str) -> object:
+    value: object
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("aifarm")
+    elif name in __all__:
+        from importlib import import_module
+
+        value = getattr(import_module("aifarm.sdk"), name)
+    else:
+        raise AttributeError(f"module 'aifarm' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> "list[str]":
+    return sorted({*globals(), *__all__, "__version__"})

@@ -75,7 +75,8 @@ def test_row_5_only_the_farms_own_origin_may_open_a_socket(shared_server: Runnin
     def open_from(origin: str) -> None:
         headers = {"Authorization": f"Bearer {shared_server.admin_token}", "Origin": origin}
         url = f"ws://127.0.0.1:{shared_server.port}/api/v2/live"
-        connect(url, additional_headers=headers).close()
+        with connect(url, additional_headers=headers):
+            pass
 
     own = f"http://127.0.0.1:{shared_server.port}"
     open_from(own)

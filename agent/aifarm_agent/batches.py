@@ -1,0 +1,45 @@
+"""Cutting what was gathered into messages that fit on the socket. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from aifarm.wire.agent import Point, TaskLog, TaskProgress
+from aifarm.wire.codec import encode
+from aifarm_agent.events import RankKey
+from aifarm_agent.thinning import latest
+
+PROGRESS_BYTES = 256 << 10
+LOG_LINES = 200
+LOG_BYTES = 128 << 10
+"""Of text: escaped in JSON, it may grow sixfold and must stay below the socket's limit."""
+
+
+def progress_messages(
+    key: RankKey, progress: float, points: Sequence[Point]
+) -> tuple[list[TaskProgress], int]:
+    """The points in order, in as few messages as fit; and how many points fit in none."""
+    message = TaskProgress(
+        **key._asdict(), progress=progress, metrics=latest(points), points=list(points)
+    )
+    if len(encode(message)) <= PROGRESS_BYTES:
+        return [message], 0
+    if len(points) <= 1:
+        return [], len(points)
+    half = len(points) // 2
+    first, lost_first = progress_messages(key, progress, points[:half])
+    second, lost_second = progress_messages(key, progress, points[half:])
+    return first + second, lost_first + lost_second
+
+
+def log_messages(key: RankKey, lines: Iterable[str]) -> Iterator[TaskLog]:
+    """The lines in order, at most LOG_LINES and about LOG_BYTES in each message."""
+    batch: list[str] = []
+    size = 0
+    for line in lines:
+        length = len(line.encode(errors="replace"))
+        if batch and (len(batch) == LOG_LINES or size + length > LOG_BYTES):
+            yield TaskLog(**key._asdict(), lines=batch)
+            batch, size = [], 0
+        batch.append(line)
+        size += length
+    if batch:
+        yield TaskLog(**key._asdict(), lines=batch)

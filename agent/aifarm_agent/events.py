@@ -1,0 +1,239 @@
+"""What passes between the session, which decides, and those who act for it.
+
+Effects are orders of the session; reports are what the supervisor and the transfers saw. A rank
+is always meant by its key, never by its worker's process.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from aifarm.wire.agent import AssignedTask, Endpoint, FromClient, Point
+from aifarm.wire.types import DesiredState, Metrics
+
+
+class RankKey(NamedTuple):
+    """One try at one share of a task. `attempt` is the fencing token."""
+
+    task_id: str
+    attempt: int
+    rank: int
+
+    def __str__(self) -> str:
+        return f"task {self.task_id} attempt {self.attempt} rank {self.rank}"
+
+
+class Identity(NamedTuple):
+    """Who this agent is. `labels`: what its owner says of the machine."""
+
+    client_id: str
+    machine_id: str
+    boot_id: str
+    hostname: str
+    agent_version: str
+    labels: dict[str, str]
+
+
+class Mark(NamedTuple):
+    """How far a file of a run folder is consumed: `offset` bytes of its `segment`."""
+
+    source: Literal["journal", "log"]
+    segment: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint on this machine's disk; `size` in bytes, `progress` in percent."""
+
+    path: str
+    step: int
+    size: int
+    sha256: str
+    epoch: int | None = None
+    progress: float = 0.0
+    metrics: Metrics = field(default_factory=dict)
+    final: bool = False
+
+
+# ---------------------------------------------------------------- effects
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    message: FromClient
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """The server does not answer: drop this connection and make a new one."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Fetch package and checkpoint. Answered by Prepared or Failed."""
+
+    key: RankKey
+    task: AssignedTask
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEndpoint:
+    """Rank 0 of a gang: open its rendezvous. Answered by EndpointOpened or Failed."""
+
+    key: RankKey
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Start the worker. Answered by Started, or an end."""
+
+    key: RankKey
+    endpoint: Endpoint | None
+    desired: DesiredState
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """Bring a worker to the desired state. Level-triggered; repeats are harmless."""
+
+    key: RankKey
+    desired: DesiredState
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End all that runs for this rank, now. Answered by Died (or an end that was under way)."""
+
+    key: RankKey
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Store a checkpoint's bytes. Answered by CheckpointStored or CheckpointDropped."""
+
+    key: RankKey
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The server knows the end of this rank: remove what was kept for it."""
+
+    key: RankKey
+
+
+Effect = Send | Disconnect | Prepare | OpenEndpoint | Launch | Steer | Kill | Upload | Forget
+
+
+# ---------------------------------------------------------------- reports
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOpened:
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Metric points in order; `dropped`: how many the worker could not keep."""
+
+    progress: float
+    points: list[Point]
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogLines:
+    lines: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointWritten:
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointStored:
+    upload_id: str
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointDropped:
+    """It will not be uploaded: a newer one takes its place, or the server refused it."""
+
+    checkpoint: Checkpoint
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    metrics: Metrics = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """`cause`: why, in the farm's words; `message`: one sentence. The traceback is in the log."""
+
+    cause: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The worker is gone without a last word. Both None: it was never started."""
+
+    code: int | None = None
+    signal: int | None = None
+    out_of_memory: bool = False
+
+
+End = Finished | Stopped | Failed | Died
+Report = (
+    Prepared
+    | EndpointOpened
+    | Started
+    | Running
+    | Paused
+    | Points
+    | LogLines
+    | CheckpointWritten
+    | CheckpointStored
+    | CheckpointDropped
+    | End
+)
+
+
+class Restored(NamedTuple):
+    """What a restarted agent found of a rank: its run folder stands, or is gone."""
+
+    key: RankKey
+    alive: bool

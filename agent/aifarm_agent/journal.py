@@ -1,0 +1,192 @@
+"""Reading what a worker wrote: lines of its journal into reports.
+
+A line is checked here, once, so that nothing can get into the outbox that the server would refuse
+to decode. A line that is not valid is left out, and said in the agent's log.
+"""
+
+import logging
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from aifarm.wire.types import Metric, Natural, Sha256
+from aifarm_agent import events
+from aifarm_agent.events import Mark, Report
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 1 << 20
+MAX_LINE = 16 << 20
+MAX_PROVENANCE = 128 << 10
+
+Number = float | str | None  # "nan", "inf", "-inf": JSON has no such numbers
+
+
+class _Line(Struct, tag_field="type"):
+    pass
+
+
+class _Started(_Line, tag="started"):
+    provenance: dict[str, Any] = {}
+
+
+class _Points(_Line, tag="points"):
+    progress: float
+    points: list[tuple[Natural, float, dict[str, Number]]]
+    dropped: Natural = 0
+
+
+class _Running(_Line, tag="running"):
+    step: Natural | None = None
+
+
+class _Paused(_Line, tag="paused"):
+    step: Natural | None = None
+
+
+class _Checkpoint(_Line, tag="checkpoint"):
+    path: str
+    step: Natural
+    size: Natural
+    sha256: Sha256
+    epoch: Natural | None = None
+    progress: float = 0.0
+    metrics: dict[str, Number] = {}
+    final: bool = False
+
+
+class _Finished(_Line, tag="finished"):
+    metrics: dict[str, Number] = {}
+
+
+class _Stopped(_Line, tag="stopped"):
+    step: Natural | None = None
+
+
+class _Failed(_Line, tag="failed"):
+    cause: Annotated[str, Meta(max_length=64)]
+    message: str
+
+
+_decode = msgspec.json.Decoder(
+    _Started | _Points | _Running | _Paused | _Checkpoint | _Finished | _Stopped | _Failed
+).decode
+
+
+def parse(line: bytes) -> Report | None:
+    """The report that a journal line makes, or None where it makes none."""
+    try:
+        read = _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        logger.warning("a line of the journal is left out: %s: %.100r", error, line)
+        return None
+    match read:
+        case _Started(provenance):
+            if len(msgspec.json.encode(provenance)) > MAX_PROVENANCE:
+                provenance = {k: v for k, v in provenance.items() if k != "packages"}
+            return events.Started(provenance)
+        case _Points(progress, points, dropped):
+            return events.Points(
+                _percent(progress), [(step, at, _finite(m)) for step, at, m in points], dropped
+            )
+        case _Running(step):
+            return events.Running(step)
+        case _Paused(step):
+            return events.Paused(step)
+        case _Checkpoint():
+            return events.CheckpointWritten(
+                events.Checkpoint(
+                    path=read.path,
+                    step=read.step,
+                    size=read.size,
+                    sha256=read.sha256,
+                    epoch=read.epoch,
+                    progress=_percent(read.progress),
+                    metrics=_finite(read.metrics),
+                    final=read.final,
+                )
+            )
+        case _Finished(metrics):
+            return events.Finished(_finite(metrics))
+        case _Stopped(step):
+            return events.Stopped(step)
+        case _Failed(cause, message):
+            return events.Failed(cause, message)
+
+
+def _finite(metrics: dict[str, Number]) -> dict[str, Metric]:
+    """The wire's metrics: what is not a finite number is null."""
+    return {
+        name: value if isinstance(value, float) and math.isfinite(value) else None
+        for name, value in metrics.items()
+    }
+
+
+def _percent(value: float) -> float:
+    return min(100.0, max(0.0, value))
+
+
+class Journal:
+    """The segments of one run folder, read from `mark` on; they need not exist yet."""
+
+    def __init__(self, folder: Path, mark: Mark | None) -> None:
+        self._folder = folder
+        self._segment = mark.segment if mark else 1
+        self._offset = mark.offset if mark else 0
+        self._rest = b""
+
+    def read(self) -> list[tuple[Report, Mark]]:
+        """The next reports, about WINDOW bytes of them; [] when there is nothing new.
+
+        Each with the mark that says it is consumed.
+        """
+        while True:
+            # A segment is complete once the next one exists: look before reading to its end.
+            complete = self._path(self._segment + 1).exists()
+            data = self._take()
+            if data or not complete:
+                return self._reports(data)
+            self._segment, self._offset, self._rest = self._segment + 1, 0, b""
+
+    def discard(self, mark: Mark) -> None:
+        """Removes the segments before `mark`, which is safely stored."""
+        for segment in range(mark.segment - 1, 0, -1):
+            try:
+                self._path(segment).unlink()
+            except FileNotFoundError:
+                return
+
+    def _path(self, segment: int) -> Path:
+        return self._folder / f"{segment:08d}.jsonl"
+
+    def _take(self) -> bytes:
+        """Complete lines from here on; what is after the last line end waits for the rest."""
+        position = self._offset + len(self._rest)
+        try:
+            with open(self._path(self._segment), "rb") as file:
+                file.seek(position)
+                while new := file.read(WINDOW):
+                    self._rest += new
+                    end = self._rest.rfind(b"\n") + 1
+                    if end:
+                        lines, self._rest = self._rest[:end], self._rest[end:]
+                        return lines
+                    if len(self._rest) > MAX_LINE:
+                        logger.warning("%s has a line without end", file.name)
+                        self._offset += len(self._rest)
+                        self._rest = b""
+        except FileNotFoundError:
+            pass
+        return b""
+
+    def _reports(self, data: bytes) -> list[tuple[Report, Mark]]:
+        found = []
+        for line in data.splitlines(keepends=True):
+            self._offset += len(line)
+            report = parse(line)
+            if report is not None:
+                found.append((report, Mark("journal", self._segment, self._offset)))
+        return found

@@ -1,0 +1,302 @@
+"""What an agent decides: messages and reports in, effects out.
+
+No clock, and no I/O but the outbox that it is given, so a simulation can drive it. Each public
+method is one transaction of the outbox; its effects may be carried out once that is committed,
+in their order. `now` is a monotonic time in seconds.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import ClassVar, Literal
+
+from msgspec import UNSET
+
+from aifarm.wire import agent as wire
+from aifarm.wire.types import DesiredState
+from aifarm_agent.events import (
+    Disconnect,
+    Effect,
+    Identity,
+    LogLines,
+    Mark,
+    OpenEndpoint,
+    Points,
+    Prepare,
+    RankKey,
+    Report,
+    Restored,
+    Send,
+)
+from aifarm_agent.flow import Flow
+from aifarm_agent.outbox import Outbox
+from aifarm_agent.rank import HELD, Rank
+from aifarm_agent.roster import Roster
+
+logger = logging.getLogger(__name__)
+
+COALESCE = 0.1
+"""Seconds for which points and log lines are gathered into one message."""
+GREETING = 10.0
+"""Seconds to wait for the answer to `hello`."""
+LOGS_WAITING = 64
+"""Unacknowledged log messages of a rank beyond which its log is left where it is, on disk."""
+
+DESIRED: dict[str, DesiredState] = {"pause": "paused", "resume": "running", "stop": "stopped"}
+NEVER = float("inf")
+
+
+class Session:
+    """One agent's side of the protocol, over any number of connections."""
+
+    def __init__(
+        self, identity: Identity, outbox: Outbox, resources: Callable[[], wire.Resources]
+    ) -> None:
+        self._identity = identity
+        self._outbox = outbox
+        self._resources = resources
+        self._roster = Roster(outbox)
+        self._link: Literal["down", "greeting", "up"] = "down"
+        self._flow = Flow()
+        self._heartbeat = 0.0
+        self._next_heartbeat = NEVER
+        self._flush_at = NEVER
+        self._giving_back = False
+
+    @property
+    def ranks(self) -> dict[RankKey, Rank]:
+        """To look at, not to change."""
+        return self._roster.ranks
+
+    # ------------------------------------------------------------ the connection
+
+    def connected(self, now: float) -> list[Effect]:
+        self._link = "greeting"
+        self._next_heartbeat = now + GREETING
+        who = self._identity
+        hello = wire.Hello(
+            client_id=who.client_id,
+            boot_id=who.boot_id,
+            machine_id=who.machine_id,
+            agent_version=who.agent_version,
+            protocol=wire.PROTOCOL,
+            resources=self._resources(),
+            hostname=who.hostname,
+            labels=who.labels,
+            tasks=tuple(
+                wire.HeldRank(*key, state=HELD[rank.state], last_seq=self._outbox.last_seq(key))
+                for key, rank in self.ranks.items()
+            ),
+        )
+        return [Send(hello)]
+
+    def disconnected(self, now: float) -> list[Effect]:
+        self._link = "down"
+        return []
+
+    def received(self, message: wire.FromServer, now: float) -> list[Effect]:
+        with self._outbox.transaction():
+            effects = self._HANDLERS[type(message)](self, message, now)
+            return effects + self._pump(now)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Heartbeats, what was gathered, and what was not acknowledged in time."""
+        if self._link == "greeting" and now >= self._next_heartbeat:
+            self._link = "down"
+            return [Disconnect(f"no answer to hello within {GREETING:.0f} s")]
+        effects: list[Effect] = []
+        with self._outbox.transaction():
+            if now >= self._flush_at:
+                self._flush_at = NEVER
+                for rank in self.ranks.values():
+                    self._roster.flush(rank)
+            if self._link == "up" and now >= self._next_heartbeat:
+                self._next_heartbeat = now + self._heartbeat
+                effects.append(Send(self._pulse()))
+            self._flow.resend_stalled(now)
+            return effects + self._pump(now)
+
+    def due(self) -> float:
+        """When `tick` has something to do, or infinity."""
+        if self._link == "down":
+            return self._flush_at
+        return min(self._flush_at, self._next_heartbeat, self._flow.due())
+
+    def _pulse(self) -> wire.Heartbeat:
+        seen = self._resources()
+        loads = [gpu.utilization for gpu in seen.gpu if gpu.utilization is not None]
+        return wire.Heartbeat(
+            system_info=wire.SystemInfo(
+                cpu_usage=seen.cpu.usage,
+                ram_usage=round(100 * seen.ram.used / max(seen.ram.total, 1), 1),
+                gpu_usage=sum(loads) / len(loads) if loads else None,
+                resources=seen,
+            )
+        )
+
+    def _pump(self, now: float) -> list[Effect]:
+        """The next messages of the outbox, as many as the window takes, fairly over the ranks."""
+        count, size = self._flow.room() if self._link == "up" else (0, 0)
+        behind = [key for key in self.ranks if self._outbox.last_seq(key) > self._flow.after(key)]
+        effects: list[Effect] = []
+        for left, key in zip(range(len(behind), 0, -1), behind, strict=True):
+            if count <= 0 or size <= 0:
+                break
+            for item in self._outbox.pending(
+                key, self._flow.after(key), -(-count // left), size // left
+            ):
+                self._flow.sent(key, item.seq_to, item.size, now)
+                effects.append(Send(item.message))
+                count, size = count - 1, size - item.size
+        return effects
+
+    # ------------------------------------------------------------ this machine
+
+    def restored(self, ranks: Iterable[Restored]) -> None:
+        """What the disk holds after a restart of the agent; before `connected`.
+
+        A rank that is not named, or not alive, is lost. Of one that is alive by its run folder,
+        the supervisor reports what its worker did since, even if that has ended.
+        """
+        alive = {rank.key for rank in ranks if rank.alive}
+        for key in alive - self.ranks.keys():
+            self._roster.add(key, state="launched")
+        with self._outbox.transaction():
+            for rank in self.ranks.values():
+                if rank.key not in alive:
+                    self._roster.lose(rank)
+
+    def reported(
+        self, rank: RankKey, report: Report, now: float, mark: Mark | None = None
+    ) -> list[Effect]:
+        """`mark`: how far the file that this was read from is consumed with this report.
+
+        Points and log lines are gathered for up to COALESCE seconds, their marks with them.
+        """
+        known = self.ranks.get(rank)
+        if known is None or known.state == "ended":
+            return []
+        if isinstance(report, Points | LogLines):
+            self._flush_at = min(self._flush_at, now + COALESCE)
+        with self._outbox.transaction():
+            effects = self._roster.report(known, report, mark)
+            return effects + self._pump(now)
+
+    def give_back(self, now: float) -> list[Effect]:
+        """The owner stops this agent: every task goes back to the queue, after a checkpoint."""
+        self._giving_back = True
+        with self._outbox.transaction():
+            return [
+                effect for rank in self.ranks.values() for effect in self._roster.give_back(rank)
+            ]
+
+    def wants_log(self, key: RankKey) -> bool:
+        """Whether more of this rank's log may be read: what the server has not taken waits."""
+        rank = self.ranks.get(key)
+        if rank is None or rank.state == "ended" or rank.lines:
+            return False
+        return self._outbox.waiting_logs(key) < LOGS_WAITING
+
+    # ------------------------------------------------------------ messages of the server
+
+    def _on_welcome(self, message: wire.Welcome, now: float) -> list[Effect]:
+        if self._link != "greeting":
+            return []
+        self._link = "up"
+        self._heartbeat = message.heartbeat
+        self._next_heartbeat = now + message.heartbeat
+        self._flow = Flow()
+        effects: list[Effect] = []
+        for verdict in message.tasks:
+            rank = self.ranks.get(RankKey(verdict.task_id, verdict.attempt, verdict.rank))
+            if rank is None:
+                continue
+            self._flow.open(rank.key, verdict.ack_seq, now)
+            effects += self._roster.acknowledged(rank, verdict.ack_seq)
+            if verdict.verdict == "stop":
+                effects += self._roster.withdraw(rank)
+            else:
+                effects += self._roster.steer(rank, verdict.desired)
+        for rank in self.ranks.values():
+            effects += self._roster.greet(rank)
+        return effects
+
+    def _on_task(self, message: wire.TaskAssignment, now: float) -> list[Effect]:
+        task, farm = message.data, message.data.farm
+        if not farm:
+            logger.warning("task %s came without what an agent needs", task.id)
+            return []
+        key = RankKey(task.id, farm.attempt, farm.rank)
+        known = self.ranks.get(key)
+        if known is not None:
+            return self._roster.steer(known, farm.desired) + self._roster.start(
+                known, farm.endpoint
+            )
+        if self._roster.over(key):
+            return []
+        effects = [
+            effect for older in self._roster.older(key) for effect in self._roster.withdraw(older)
+        ]
+        if self._giving_back or farm.desired == "stopped":
+            self._roster.refuse(key, "owner_returned" if self._giving_back else "")
+            return effects
+        self._roster.add(
+            key,
+            state="preparing",
+            desired=farm.desired,
+            gang=farm.world_size > 1,
+            endpoint=farm.endpoint,
+        )
+        effects.append(Prepare(key, task))
+        if farm.world_size > 1 and farm.rank == 0 and farm.endpoint is None:
+            effects.append(OpenEndpoint(key))
+        return effects
+
+    def _on_control(self, message: wire.Control, now: float) -> list[Effect]:
+        return [
+            effect
+            for key, rank in self.ranks.items()
+            if key.task_id == message.task_id and message.attempt in (key.attempt, UNSET)
+            for effect in self._roster.steer(rank, DESIRED[message.action])
+        ]
+
+    def _on_gang_start(self, message: wire.GangStart, now: float) -> list[Effect]:
+        rank = self.ranks.get(RankKey(message.task_id, message.attempt, message.rank))
+        return self._roster.start(rank, message.endpoint) if rank else []
+
+    def _on_withdraw(self, message: wire.Withdraw, now: float) -> list[Effect]:
+        key = RankKey(message.task_id, message.attempt, message.rank)
+        rank = self.ranks.get(key)
+        if rank is not None:
+            return self._roster.withdraw(rank)
+        if not self._roster.over(key):  # its assignment never came: say that nothing runs here
+            self._roster.refuse(key, "withdrawn")
+        return []
+
+    def _on_ack(self, message: wire.Ack, now: float) -> list[Effect]:
+        rank = self.ranks.get(RankKey(message.task_id, message.attempt, message.rank))
+        if rank is None or self._link != "up":
+            return []
+        self._flow.acked(rank.key, message.seq, now)
+        effects = self._roster.acknowledged(rank, message.seq)
+        if rank.key not in self.ranks:
+            self._flow.close(rank.key)
+        return effects
+
+    def _on_result_ack(self, message: wire.TaskResultAck, now: float) -> list[Effect]:
+        """The contract's word; `ack` says the same, of a rank."""
+        return []
+
+    def _on_error(self, message: wire.ErrorMessage, now: float) -> list[Effect]:
+        logger.warning("the server says %s: %s", message.error.code, message.error.message)
+        return []
+
+    _HANDLERS: ClassVar[dict[type, Callable[..., list[Effect]]]] = {
+        wire.Welcome: _on_welcome,
+        wire.TaskAssignment: _on_task,
+        wire.Control: _on_control,
+        wire.GangStart: _on_gang_start,
+        wire.Withdraw: _on_withdraw,
+        wire.Ack: _on_ack,
+        wire.TaskResultAck: _on_result_ack,
+        wire.ErrorMessage: _on_error,
+    }

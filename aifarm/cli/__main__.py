@@ -1,0 +1,5 @@
+"""`python -m aifarm.cli` is `aifarm`."""
+
+from aifarm.cli import main
+
+main()

@@ -1,0 +1,114 @@
+"""One task as a card, and its story."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from aifarm.cli.render import COLOURS, console, duration, label, local, memory, number, size
+from aifarm.sdk import Checkpoint
+from aifarm.wire.rest import EventFull, TaskFull, Why
+from aifarm.wire.types import Requirements
+
+WIDTH = 100
+
+
+def show(task: TaskFull, why: Why | None, checkpoint: Checkpoint | None) -> None:
+    """Prints the card."""
+    out = console()
+    rows = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column(overflow="fold")
+    for name, value in _facts(task, checkpoint):
+        rows.add_row(name, value)
+    parts: list[RenderableType] = [_headline(task), rows]
+    if why is not None:
+        parts += ["", _waits(why)]
+    title = Text(f" {label(task.name, task.version)} · {task.id} ", "bold")
+    style = COLOURS.get(task.status, "")
+    out.print(
+        Panel(
+            Group(*parts),
+            title=title,
+            title_align="left",
+            border_style=style,
+            padding=(0, 1),
+            width=min(out.width, WIDTH),
+        )
+    )
+
+
+def story(events: Sequence[EventFull]) -> None:
+    """Prints what happened, oldest first, in the reader's time zone."""
+    out = console()
+    for event in events:
+        out.print(Text(local(event.at), "dim"), Text(event.message), soft_wrap=True)
+
+
+def _headline(task: TaskFull) -> RenderableType:
+    line = Table.grid(padding=(0, 2))
+    bar = ProgressBar(total=100, completed=task.progress, width=32)
+    wish = "" if task.desired in (task.status, "running") else f" (to be {task.desired})"
+    state = Text(task.status + wish, COLOURS.get(task.status, ""))
+    line.add_row(state, bar, Text(f"{task.progress:.1f} %"))
+    return line
+
+
+def _facts(task: TaskFull, checkpoint: Checkpoint | None) -> list[tuple[str, str | Text]]:
+    facts: list[tuple[str, str | Text]] = []
+    if task.message and task.status == "failed":
+        facts.append(("cause", Text(f"{task.cause}: {task.message}", "red")))
+    elif task.message:
+        facts.append(("cause", task.message))
+    if task.metrics:
+        shown = (f"{name} {number(value)}" for name, value in sorted(task.metrics.items()))
+        facts.append(("metrics", "   ".join(shown)))
+    if task.clients:
+        facts.append(("clients", _clients(task)))
+    facts += [("attempt", _attempt(task)), ("needs", _needs(task))]
+    if task.config:
+        facts.append(("config", "   ".join(f"{key}={value}" for key, value in task.config.items())))
+    if checkpoint is not None:
+        facts.append(
+            (
+                "checkpoint",
+                f"step {checkpoint.step}, {size(checkpoint.size)}, sha256 {checkpoint.sha256}",
+            )
+        )
+    facts.append(("submitted", f"{local(task.created_at)} by {task.submitter}"))
+    return facts
+
+
+def _clients(task: TaskFull) -> str:
+    if len(task.clients) == 1:
+        return task.clients[0]
+    return ", ".join(f"{client} (rank {rank})" for rank, client in enumerate(task.clients))
+
+
+def _attempt(task: TaskFull) -> str:
+    if not task.attempt:
+        return "none yet"
+    if not task.started_at:
+        return f"{task.attempt}, starting"
+    took = duration(((task.ended_at or datetime.now(UTC)) - task.started_at).total_seconds())
+    since = f"{took} in all" if task.ended_at else f"running for {took}"
+    return f"{task.attempt}, {since}"
+
+
+def _needs(task: TaskFull) -> str:
+    needs: Requirements = task.requirements
+    gpu = f", a GPU with {memory(needs.min_gpu_memory)}" if needs.min_gpu_memory else ""
+    each = f"{task.n_clients} clients, each " if task.n_clients > 1 else ""
+    cores = f"{needs.min_cpu_cores} core{'s' * (needs.min_cpu_cores != 1)}"
+    return f"{each}{cores}, {memory(needs.min_ram)} memory{gpu}"
+
+
+def _waits(why: Why) -> RenderableType:
+    rows = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
+    for missing in why.clients:
+        rows.add_row(missing.client, missing.reason)
+    return Group(Text(why.summary, "bold"), rows)

@@ -1,0 +1,230 @@
+"""A whole farm on this machine: one server process and some agents, started and ended together."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import psutil
+
+from aifarm.sdk import AIFarmError, Farm, FarmUnreachable, connect
+from aifarm.sdk.config import FARM_FILE, read_token, write_farm_file
+
+logger = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+PORT = 8765
+PATIENCE = 60.0
+"""Seconds that the server, and then the agents, may take to be ready."""
+PAUSE = 0.05
+
+
+class LocalFarm:
+    """A farm in `data_dir`, up from `start()` to `stop()`, or in a `with` block.
+
+    `port` None: 8765, or a free one where that is taken. The processes end with this one, even
+    when it is killed: the kernel ties them to the thread that calls `start`, so let that be one
+    that stays. What they write goes to `data_dir`/logs.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        agents: int = 2,
+        port: int | None = None,
+        server_options: Sequence[str] = (),
+    ) -> None:
+        self.data_dir = Path(data_dir).resolve()
+        self.names = [f"agent-{number}" for number in range(1, agents + 1)]
+        self.port = port or free_port(PORT)
+        self.url = f"http://{HOST}:{self.port}"
+        self.token_file = self.data_dir / "server" / "admin-token"
+        self.logs = self.data_dir / "logs"
+        self.server: subprocess.Popen[bytes] | None = None
+        self.agents: dict[str, subprocess.Popen[bytes]] = {}
+        self._server_options = server_options
+
+    def __enter__(self) -> "LocalFarm":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def connect(self) -> Farm:
+        """The farm as its administrator sees it."""
+        return connect(self.url, read_token(self.token_file))
+
+    def start(self) -> None:
+        """Returns when the server answers and every agent has joined. Raises AIFarmError."""
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
+        try:
+            self.start_server()
+            with self.connect() as farm:
+                token = self._agent_token(farm)
+                for name in self.names:
+                    self.start_agent(name, token)
+                self._await("the agents have joined", lambda: self._all_joined(farm))
+        except BaseException:
+            self.stop()
+            raise
+        write_farm_file(self.data_dir, self.url, self.token_file)
+
+    def start_server(self) -> None:
+        """Starts it, also again after its end; returns when it answers."""
+        options = ["--host", HOST, "--port", str(self.port), *self._server_options]
+        folder = ["--data-dir", str(self.data_dir / "server")]
+        self.server = self._spawn(
+            "server", ["-m", "aifarm.cli", "server", *options, *folder], signal.SIGTERM
+        )
+        self._await("the server answers", self._answers)
+
+    def start_agent(self, name: str, token_file: Path) -> None:
+        """Starts the agent `name`, also again after its end; does not wait for it to join."""
+        options = ["--server", self.url.replace("http", "ws", 1), "--token-file", str(token_file)]
+        folder = ["--work-dir", str(self.data_dir / "agents" / name)]
+        command = ["-m", "aifarm_agent", *options, "--client-id", name, *folder]
+        self.agents[name] = self._spawn(name, command, signal.SIGINT)
+
+    def problem(self) -> str | None:
+        """What is wrong, in one sentence: a process that ended by itself; None when all live."""
+        for name, process in (("server", self.server), *self.agents.items()):
+            if process is not None and process.poll() is not None:
+                return (
+                    f"The {name} ended (exit code {process.returncode}): {self._last_words(name)}"
+                )
+        return None
+
+    def stop(self) -> None:
+        """Ends the agents with all that they started, then the server. May be called twice."""
+        (self.data_dir / FARM_FILE).unlink(missing_ok=True)
+        agents = [process for process in self.agents.values() if process.poll() is None]
+        started = [child for process in agents for child in _descendants(process.pid)]
+        try:
+            _end(agents, (signal.SIGINT, 15.0), (signal.SIGTERM, 5.0))
+            _end([self.server] if self.server else [], (signal.SIGTERM, 10.0))
+        finally:
+            for process in (*agents, *([self.server] if self.server else [])):
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+            _kill(started)
+
+    # ------------------------------------------------------------ helpers
+
+    def _spawn(self, name: str, command: Sequence[str], death: signal.Signals) -> "Popen":
+        leash = [sys.executable, "-I", str(Path(__file__).with_name("leash.py"))]
+        environ = {key: value for key, value in os.environ.items() if key not in _PRIVATE}
+        with open(self.logs / f"{name}.log", "ab") as log:
+            return subprocess.Popen(
+                [*leash, str(os.getpid()), str(int(death)), sys.executable, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environ,
+                # Ctrl-C in a terminal reaches every process of the group: they end in our order.
+                start_new_session=True,
+            )
+
+    def _await(self, what: str, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not ready():
+            problem = self.problem()
+            if problem:
+                raise AIFarmError(problem)
+            if time.monotonic() > deadline:
+                raise AIFarmError(f"Waited {PATIENCE:g} s until {what}; the logs in {self.logs}.")
+            time.sleep(PAUSE)
+
+    def _answers(self) -> bool:
+        if not self.token_file.exists():
+            return False
+        try:
+            self.connect().close()
+        except FarmUnreachable:
+            return False
+        return True
+
+    def _agent_token(self, farm: Farm) -> Path:
+        """One for all agents, and kept: a Client-ID belongs to the token that used it first."""
+        path = self.data_dir / "agent-token"
+        if not path.exists():
+            token = farm.create_token("local agents", "agent").token
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(f"{token}\n")
+        return path
+
+    def _all_joined(self, farm: Farm) -> bool:
+        joined = {client.id for client in farm.clients() if client.status == "active"}
+        return joined.issuperset(self.names)
+
+    def _last_words(self, name: str) -> str:
+        path = self.logs / f"{name}.log"
+        lines = path.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"nothing in {path}."
+
+
+Popen = subprocess.Popen[bytes]
+
+_PRIVATE = frozenset({"AIFARM_URL", "AIFARM_TOKEN"})
+
+
+def free_port(preferred: int) -> int:
+    """`preferred` where it is free, else a port that is."""
+    return preferred if port_is_free(preferred) else _any_port()
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _any_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _end(processes: Iterable[Popen], *steps: tuple[signal.Signals, float]) -> None:
+    """Sends each signal to what is still alive, and waits so many seconds for it to end."""
+    for number, patience in steps:
+        alive = [process for process in processes if process.poll() is None]
+        for process in alive:
+            process.send_signal(number)
+        deadline = time.monotonic() + patience
+        for process in alive:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                logger.warning("Process %s did not end by %s.", process.pid, number.name)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return found
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    """What outlived the agent that started it. A number used anew is not mistaken for it."""
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue

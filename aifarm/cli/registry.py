@@ -1,0 +1,60 @@
+"""`aifarm publish`, `packages` and `clients`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aifarm.cli.options import as_json, on_farm
+
+if TYPE_CHECKING:
+    from aifarm.sdk import Farm
+
+
+@click.command()
+@click.argument("code", metavar="DIR", type=click.Path(exists=True, path_type=Path))
+@click.option("--name", help="Default: the folder's name.")
+@click.option("--version", help="Default: a short hash of the content.")
+@click.option("--entry", default="model.py", show_default=True, help="The file to begin with.")
+@on_farm
+def publish(farm: "Farm", code: Path, name: str | None, version: str | None, entry: str) -> None:
+    """Put model code on the farm, and print NAME:VERSION.
+
+    DIR is a folder, or one .py file. A published version never changes: the same content again
+    is no error, other content is.
+    """
+    from aifarm.cli.render import size
+
+    made = farm.publish(code, name, version, entry=entry)
+    reference = f"{made.name}:{made.version}"
+    click.echo(f"Published {size(made.size)}. Train it: aifarm submit {reference}", err=True)
+    click.echo(reference)
+
+
+@click.command()
+@click.option("--name", help="Only this package's versions.")
+@as_json
+@on_farm
+def packages(farm: "Farm", name: str | None, json_: bool) -> None:
+    """List published packages, newest first."""
+    from aifarm.cli import render
+
+    found = sorted(farm.packages(name), key=lambda package: package.created_at, reverse=True)
+    if json_:
+        render.json(found)
+    else:
+        render.packages(found)
+
+
+@click.command()
+@as_json
+@on_farm
+def clients(farm: "Farm", json_: bool) -> None:
+    """List the farm's workstations, what they have and what they do."""
+    from aifarm.cli import render
+
+    found = farm.clients()
+    if json_:
+        render.json(found)
+    else:
+        render.clients(found)

@@ -1,0 +1,137 @@
+"""A checkpoint's bytes: from the farm to a file, hashed, going on where a download broke off."""
+
+import contextlib
+import hashlib
+import logging
+import os
+from datetime import datetime
+from pathlib import Path
+from time import sleep
+
+from aifarm.sdk import backoff, calls
+from aifarm.sdk.errors import (
+    AIFarmError,
+    CorruptDownload,
+    FarmUnreachable,
+    RateLimited,
+    Unavailable,
+)
+from aifarm.sdk.http import Http
+from aifarm.wire.rest import CheckpointFull
+from aifarm.wire.types import Metrics
+
+logger = logging.getLogger(__name__)
+
+_PASSING = (FarmUnreachable, Unavailable, RateLimited)
+
+
+class Checkpoint:
+    """What a task resumes from, or ended with.
+
+    `size` in bytes, `progress` in percent, `metrics` as they were at `step`; `final`: made by a
+    completed training.
+    """
+
+    def __init__(self, http: Http, task_id: str, info: CheckpointFull) -> None:
+        self._http = http
+        self.task_id = task_id
+        self.info = info
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint {self.id} of task {self.task_id}, step {self.step}>"
+
+    @property
+    def id(self) -> str:
+        return self.info.id
+
+    @property
+    def step(self) -> int:
+        return self.info.step
+
+    @property
+    def epoch(self) -> int | None:
+        return self.info.epoch
+
+    @property
+    def progress(self) -> float:
+        return self.info.progress
+
+    @property
+    def size(self) -> int:
+        return self.info.size
+
+    @property
+    def sha256(self) -> str:
+        return self.info.sha256
+
+    @property
+    def metrics(self) -> Metrics:
+        return self.info.metrics
+
+    @property
+    def final(self) -> bool:
+        return self.info.final
+
+    @property
+    def created_at(self) -> datetime:
+        return self.info.created_at
+
+    def download(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the bytes to `path`, or into the folder `path`, and returns where they are.
+
+        What appears there has the checkpoint's sha256. A broken download goes on from its
+        `.part` file, now or in a later call. Raises CorruptDownload where the hash differs.
+        """
+        target = Path(path)
+        if target.is_dir():
+            target = target / f"{self.task_id}-step-{self.step}.pt"
+        if target.is_file() and _sha256(target) == self.sha256:
+            return target
+        part = target.with_name(f"{target.name}.{self.sha256[:12]}.part")
+        self._fetch(part)
+        if _sha256(part) != self.sha256:
+            part.unlink()
+            raise CorruptDownload(
+                f"Checkpoint {self.id} arrived with another sha256 than the farm has for it: "
+                "download it again, or take an earlier one."
+            )
+        part.replace(target)
+        return target
+
+    def _fetch(self, part: Path) -> None:
+        """Appends to `part` until it is whole; tries again for as long as bytes arrive."""
+        tries = 0
+        while (have := _size(part)) < self.size:
+            try:
+                self._append(part, have)
+            except AIFarmError as error:
+                tries = 1 if _size(part) > have else tries + 1
+                wait = backoff.again(tries, 1.0)
+                if not isinstance(error, _PASSING) or wait is None:
+                    raise
+                logger.info("The download broke off at byte %s; again in %.1f s", have, wait)
+                sleep(wait)
+
+    def _append(self, part: Path, have: int) -> None:
+        call = calls.checkpoint_data(self.info, have)
+        with (
+            self._http.stream(call) as (partial, chunks),
+            open(part, "ab" if partial else "wb") as file,
+        ):
+            for chunk in chunks:
+                file.write(chunk)
+        if _size(part) != self.size:
+            raise CorruptDownload(
+                f"Checkpoint {self.id} has {_size(part)} bytes where the farm said {self.size}."
+            )
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

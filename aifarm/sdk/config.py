@@ -1,0 +1,194 @@
+"""Which farm, and with which token: arguments, environment, config.toml, a farm on this machine."""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import platformdirs
+from msgspec import Struct
+
+from aifarm.sdk.errors import FarmUnreachable, InsecureFarm, InvalidRequest, Unauthorized
+
+FARM_FILE = "farm.json"
+
+
+class Source(Struct, frozen=True):
+    """What one place says about the farm. `where` names the place, for messages."""
+
+    where: str
+    url: str | None = None
+    token: str | None = None
+    allow_plaintext: bool = False
+
+
+class Address(Struct, frozen=True):
+    """A farm's URL without a slash at its end, and a token for it; never shown by repr."""
+
+    url: str
+    token: str
+    where: str = "the arguments"
+
+    def __repr__(self) -> str:
+        return f"Address({self.url!r})"
+
+    @property
+    def on_loopback(self) -> bool:
+        return _is_loopback(urlsplit(self.url).hostname or "")
+
+
+class FarmFile(Struct, frozen=True):
+    """`farm.json` in the data folder of a farm that runs on this machine."""
+
+    url: str
+    token_file: str
+
+
+class _ConfigFile(Struct, frozen=True, forbid_unknown_fields=True):
+    url: str | None = None
+    token: str | None = None
+    token_file: str | None = None
+    allow_plaintext: bool = False
+
+
+def data_folder(kind: str) -> Path:
+    """Where a farm of this user keeps its data by default: `kind` is "server" or "dev"."""
+    return platformdirs.user_data_path("aifarm") / kind
+
+
+def config_file() -> Path:
+    """The user's config.toml."""
+    return platformdirs.user_config_path("aifarm") / "config.toml"
+
+
+def find(
+    url: str | None = None,
+    token: str | None = None,
+    *,
+    allow_plaintext: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> Address:
+    """The farm that the arguments, or else the places after them, name.
+
+    Raises FarmUnreachable where none is named, Unauthorized without a token, InsecureFarm where
+    the token would travel in clear text.
+    """
+    return resolve(_sources(Source("the arguments", url, token, allow_plaintext), environ))
+
+
+def resolve(sources: Iterator[Source]) -> Address:
+    """The first URL, with the first token that is meant for it.
+
+    A place that names another URL keeps its token: a token never goes to a farm that the place
+    it stands in does not name.
+    """
+    url = token = None
+    where = ""
+    plaintext = False
+    for source in sources:
+        if url and source.url and normal(source.url) != url:
+            continue
+        if source.url and not url:
+            url, where = normal(source.url), source.where
+        token = token or source.token
+        plaintext = plaintext or source.allow_plaintext
+        if url and token:
+            break
+    if not url:
+        raise FarmUnreachable(
+            "No farm is known: start one on this machine with `aifarm dev`, or set AIFARM_URL and "
+            f"AIFARM_TOKEN (or url and token in {config_file()})."
+        )
+    if not token:
+        raise Unauthorized(
+            f"No token for {url} is known: set AIFARM_TOKEN, or token in {config_file()}; "
+            "the farm's administrator makes one with `aifarm token create`."
+        )
+    if not (plaintext or secure(url)):
+        raise InsecureFarm(
+            f"The token would cross the network to {url} in clear text: use https, or allow it "
+            "with allow_plaintext (an argument, --allow-plaintext, or a line in config.toml)."
+        )
+    return Address(url, token, where)
+
+
+def normal(url: str) -> str:
+    """`url` checked and without a slash at its end. Raises InvalidRequest."""
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidRequest(
+            f"{url!r} is not a farm's URL: write it as http://HOST:PORT or https://HOST:PORT."
+        )
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InvalidRequest("A farm's URL holds no user, password, query or fragment.")
+    return parts._replace(path=parts.path.rstrip("/")).geturl()
+
+
+def secure(url: str) -> bool:
+    """Whether what is sent there stays unreadable, or on this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _sources(arguments: Source, environ: Mapping[str, str]) -> Iterator[Source]:
+    yield arguments
+    yield Source(
+        "AIFARM_URL", environ.get("AIFARM_URL") or None, environ.get("AIFARM_TOKEN") or None
+    )
+    yield _from_config(config_file())
+    for kind in ("dev", "server"):
+        yield from _from_farm_file(data_folder(kind) / FARM_FILE)
+
+
+def _from_config(path: Path) -> Source:
+    try:
+        config = msgspec.convert(tomllib.loads(path.read_text()), _ConfigFile)
+    except FileNotFoundError:
+        return Source(str(path))
+    except (OSError, ValueError, msgspec.ValidationError) as error:
+        raise InvalidRequest(f"{path} cannot be used: {error}.") from None
+    token = config.token
+    if config.token_file and not token:
+        token = read_token(Path(config.token_file).expanduser())
+    return Source(str(path), config.url, token, config.allow_plaintext)
+
+
+def _from_farm_file(path: Path) -> Iterator[Source]:
+    """A farm that ran here and left its file behind is named all the same: connecting tells."""
+    try:
+        farm = msgspec.json.decode(path.read_bytes(), type=FarmFile)
+        yield Source(str(path), farm.url, read_token(Path(farm.token_file)))
+    except (OSError, msgspec.DecodeError, InvalidRequest):
+        return
+
+
+def read_token(path: Path) -> str:
+    """The token in a file. Raises InvalidRequest."""
+    try:
+        token = path.read_text().strip()
+    except OSError as error:
+        raise InvalidRequest(f"No token can be read from {path}: {error.strerror}.") from None
+    if not token:
+        raise InvalidRequest(f"No token can be read from {path}: the file is empty.")
+    return token
+
+
+def write_farm_file(data_dir: Path, url: str, token_file: Path) -> Path:
+    """Lets other programs of this user find a farm that runs here; mode 0600."""
+    path = data_dir / FARM_FILE
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(msgspec.json.encode(FarmFile(url, str(token_file.resolve()))))
+    fresh.replace(path)
+    return path

@@ -1,0 +1,125 @@
+"""Sending calls over HTTP, blocking. The one place that tries again."""
+
+import logging
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TypeVar
+
+import httpx
+
+from aifarm.sdk import backoff
+from aifarm.sdk.calls import Answer, Call, failure, interpret
+from aifarm.sdk.config import Address
+from aifarm.sdk.errors import FarmUnreachable
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Http:
+    """A pool of connections to one farm; safe to share between threads.
+
+    A repeatable call is tried again, with growing pauses, when the connection fails and when the
+    farm answers 429 or 503. `transport` and `sleep` are given by tests.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.address = address
+        self._sleep = sleep
+        # One trust store for REST and live feed: the system's, or what SSL_CERT_FILE names.
+        self.tls = ssl.create_default_context() if address.url.startswith("https") else None
+        self._client = httpx.Client(
+            base_url=address.url,
+            headers={"Authorization": f"Bearer {address.token}"},
+            timeout=httpx.Timeout(60.0, connect=5.0),
+            verify=self.tls or False,
+            transport=transport,
+            # A proxy knows nothing of this machine's loopback.
+            trust_env=not address.on_loopback,
+        )
+
+    def send(self, call: Call[T], *, once: bool = False) -> T:
+        """The call's result. Raises the AIFarmError it ended with; `once` does not try again."""
+        tries = 1
+        while True:
+            try:
+                response = self._client.send(self._request(call))
+                answer = _answer(response)
+            except httpx.TransportError as error:
+                wait = backoff.again(tries, random.random())
+                if once or not call.repeatable or wait is None:
+                    raise self.unreachable(error) from error
+                logger.info(
+                    "%s %s failed (%s); again in %.1f s", call.method, call.path, error, wait
+                )
+            else:
+                wait = backoff.again(tries, random.random(), answer.retry_after)
+                if once or not (call.repeatable and answer.try_later) or wait is None:
+                    return interpret(call, answer)
+                logger.info("The farm answered %s; again in %.1f s", answer.status, wait)
+            self._sleep(wait)
+            tries += 1
+
+    @contextmanager
+    def stream(self, call: Call[None]) -> Iterator[tuple[bool, Iterator[bytes]]]:
+        """Whether the answer is the range asked for, and its body as it comes. Does not try again.
+
+        Raises the AIFarmError that an error answer stands for, FarmUnreachable when the
+        connection fails, also in the middle of the body.
+        """
+        try:
+            response = self._client.send(self._request(call), stream=True)
+            try:
+                if not response.is_success:
+                    response.read()
+                    raise failure(_answer(response))
+                yield response.status_code == HTTPStatus.PARTIAL_CONTENT, response.iter_bytes()
+            finally:
+                response.close()
+        except httpx.TransportError as error:
+            raise self.unreachable(error) from error
+
+    def unreachable(self, error: Exception) -> FarmUnreachable:
+        """What to tell a person when the connection fails."""
+        return FarmUnreachable(
+            f"The farm at {self.address.url} (from {self.address.where}) does not answer "
+            f"({_reason(error)}): is it running, and is the address right?"
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _request(self, call: Call[T]) -> httpx.Request:
+        return self._client.build_request(
+            call.method,
+            call.path,
+            params=call.query or None,
+            content=call.body or None,
+            headers=call.headers,
+        )
+
+
+def _answer(response: httpx.Response) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, headers, response.content)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    text = str(error)
+    for known in ("Connection refused", "Name or service not known", "certificate verify failed"):
+        if known in text:
+            return known[0].lower() + known[1:]
+    return text or type(error).__name__

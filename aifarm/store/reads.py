@@ -1,0 +1,296 @@
+"""What is committed, for any thread: every method is one snapshot of the database."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, select
+from sqlalchemy import exc as sql
+
+from aifarm.app.ports import Loaded, Page
+from aifarm.app.records import (
+    AttemptRecord,
+    CheckpointRecord,
+    EventRecord,
+    LogLines,
+    PackageRecord,
+    Series,
+    SummaryRecord,
+    TaskRecord,
+    TokenRecord,
+    UploadRecord,
+)
+from aifarm.core.task import FINAL, RankKey, State
+from aifarm.store import curves, tables
+from aifarm.store.errors import StoreConflict, StoreUnavailable
+from aifarm.store.rows import (
+    ATTEMPTS,
+    CHECKPOINTS,
+    CLIENTS,
+    EVENTS,
+    HOLDS,
+    PACKAGES,
+    TASKS,
+    TOKENS,
+    UPLOADS,
+)
+from aifarm.store.sqlite import SqliteFile
+
+_NOT_FINAL = [str(state) for state in State if state not in FINAL]
+
+
+class Reads:
+    """Every method raises StoreUnavailable where the database fails."""
+
+    def __init__(self, database: SqliteFile) -> None:
+        self._database = database
+        self._closed = False
+
+    def load(self) -> Loaded:
+        with self._reading() as connection:
+            unfinished = select(tables.tasks).where(tables.tasks.c.state.in_(_NOT_FINAL))
+            return Loaded(
+                tasks=TASKS.records(connection.execute(unfinished).all()),
+                clients=CLIENTS.records(connection.execute(select(tables.clients)).all()),
+                holds=HOLDS.records(connection.execute(select(tables.ranks)).all()),
+                tokens=TOKENS.records(connection.execute(select(tables.tokens)).all()),
+                last_event=connection.execute(select(func.max(tables.events.c.id))).scalar() or 0,
+            )
+
+    def task(self, task_id: str) -> TaskRecord | None:
+        row = self._row(tables.tasks, id=task_id, deleted=False)
+        return None if row is None else TASKS.record(row)
+
+    def tasks(
+        self,
+        *,
+        states: Sequence[str] = (),
+        submitter: str | None = None,
+        prefix: str | None = None,
+        offset: int = 0,
+        limit: int = 100,
+    ) -> Page[TaskRecord]:
+        """Newest first. `prefix`: of the id."""
+        table = tables.tasks
+        conditions: list[ColumnElement[bool]] = [table.c.deleted.is_(False)]
+        if states:
+            conditions.append(table.c.state.in_([str(state) for state in states]))
+        if submitter is not None:
+            conditions.append(table.c.submitter == submitter)
+        if prefix:
+            conditions.append(func.substr(table.c.id, 1, len(prefix)) == prefix)
+        found = (
+            select(table)
+            .where(*conditions)
+            .order_by(table.c.created_at.desc(), table.c.id.desc())
+            .offset(offset)
+            .limit(limit)
+        )
+        count = select(func.count()).select_from(table).where(*conditions)
+        with self._reading() as connection:
+            total = connection.execute(count).scalar_one()
+            return Page(TASKS.records(connection.execute(found).all()), total)
+
+    def counts(self) -> dict[str, int]:
+        table = tables.tasks
+        query = (
+            select(table.c.state, func.count())
+            .where(table.c.deleted.is_(False))
+            .group_by(table.c.state)
+        )
+        with self._reading() as connection:
+            return {state: count for state, count in connection.execute(query)}
+
+    def attempts(self, task_id: str) -> list[AttemptRecord]:
+        """The first attempt first."""
+        return self._attempts(tables.attempts.c.task_id == task_id)
+
+    def attempt(self, task_id: str, attempt: int) -> AttemptRecord | None:
+        table = tables.attempts
+        found = self._attempts(table.c.task_id == task_id, table.c.attempt == attempt)
+        return found[0] if found else None
+
+    def _attempts(self, *conditions: ColumnElement[bool]) -> list[AttemptRecord]:
+        table, placements = tables.attempts, tables.placements
+        placed = (
+            select(placements.c.attempt, placements.c.client_id)
+            .join(
+                table,
+                (table.c.task_id == placements.c.task_id)
+                & (table.c.attempt == placements.c.attempt),
+            )
+            .where(*conditions)
+            .order_by(placements.c.rank)
+        )
+        with self._reading() as connection:
+            rows = connection.execute(select(table).where(*conditions).order_by(table.c.attempt))
+            clients: dict[int, list[str]] = {}
+            for attempt, client_id in connection.execute(placed):
+                clients.setdefault(attempt, []).append(client_id)
+            return [ATTEMPTS.record(row, clients=clients.get(row.attempt, ())) for row in rows]
+
+    def performance(self, client_id: str) -> tuple[int, int, float]:
+        """(completed attempts, ended attempts, mean seconds of the completed) on a client."""
+        table, placements = tables.attempts, tables.placements
+        completed = table.c.outcome == "completed"
+        began = func.coalesce(table.c.started_at, table.c.assigned_at)
+        ran_here = (
+            select(placements.c.task_id, placements.c.attempt)
+            .where(placements.c.client_id == client_id)
+            .distinct()
+            .subquery()
+        )
+        query = (
+            select(
+                func.count().filter(completed),
+                func.count(),
+                func.avg(table.c.ended_at - began).filter(completed),
+            )
+            .select_from(ran_here)
+            .join(
+                table,
+                (table.c.task_id == ran_here.c.task_id) & (table.c.attempt == ran_here.c.attempt),
+            )
+            .where(table.c.ended_at.is_not(None))
+        )
+        with self._reading() as connection:
+            done, ended, mean = connection.execute(query).one()
+            return done, ended, mean or 0.0
+
+    def events(
+        self,
+        *,
+        after: int = 0,
+        task_id: str | None = None,
+        client_id: str | None = None,
+        limit: int = 1000,
+    ) -> list[EventRecord]:
+        """Oldest first, from the one behind `after` on."""
+        table = tables.events
+        query = select(table).where(table.c.id > after).order_by(table.c.id).limit(limit)
+        if task_id is not None:
+            query = query.where(table.c.task_id == task_id)
+        if client_id is not None:
+            query = query.where(table.c.client_id == client_id)
+        with self._reading() as connection:
+            return EVENTS.records(connection.execute(query).all())
+
+    def log(
+        self, task_id: str, *, attempt: int | None, rank: int, first: int = 0, limit: int = 1000
+    ) -> LogLines:
+        """At most `limit` lines from `first` on. `attempt` None: the latest that has lines."""
+        table = tables.logs
+        with self._reading() as connection:
+            if attempt is None:
+                latest = select(func.max(table.c.attempt)).where(
+                    table.c.task_id == task_id, table.c.rank == rank
+                )
+                attempt = connection.execute(latest).scalar() or 0
+            of_rank = _of_rank(table, RankKey(task_id, attempt, rank))
+            begin = select(func.max(table.c.first)).where(*of_rank, table.c.first <= first)
+            segments = select(table.c.first, table.c.lines).where(
+                *of_rank,
+                table.c.first >= func.coalesce(begin.scalar_subquery(), first),
+                table.c.first < first + limit,
+            )
+            lines: list[str] = []
+            for start, segment in connection.execute(segments.order_by(table.c.first)):
+                lines.extend(segment[max(0, first - start) :])
+        return LogLines(RankKey(task_id, attempt, rank), first, tuple(lines[:limit]))
+
+    def log_length(self, key: RankKey) -> int:
+        table = tables.logs
+        query = select(table.c.first + table.c.length).where(*_of_rank(table, key))
+        with self._reading() as connection:
+            return connection.execute(query.order_by(table.c.first.desc()).limit(1)).scalar() or 0
+
+    def series(
+        self, task_id: str, *, names: Sequence[str] = (), points: int | None = 1000
+    ) -> list[Series]:
+        """See `curves`. `points` None: all."""
+        with self._reading() as connection:
+            return curves.curves(connection, task_id, names, points)
+
+    def summaries(self, task_id: str) -> list[SummaryRecord]:
+        with self._reading() as connection:
+            return curves.summaries(connection, task_id)
+
+    def checkpoints(self, task_id: str) -> list[CheckpointRecord]:
+        """Newest first."""
+        table = tables.checkpoints
+        query = select(table).where(table.c.task_id == task_id)
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(table.c.created_at.desc(), table.c.id.desc()))
+            return CHECKPOINTS.records(rows.all())
+
+    def checkpoint(self, task_id: str, checkpoint_id: str) -> CheckpointRecord | None:
+        row = self._row(tables.checkpoints, task_id=task_id, id=checkpoint_id)
+        return None if row is None else CHECKPOINTS.record(row)
+
+    def upload(self, upload_id: str) -> UploadRecord | None:
+        row = self._row(tables.uploads, id=upload_id)
+        return None if row is None else UPLOADS.record(row)
+
+    def find_upload(self, task_id: str, attempt: int, sha256: str) -> UploadRecord | None:
+        row = self._row(tables.uploads, task_id=task_id, attempt=attempt, sha256=sha256)
+        return None if row is None else UPLOADS.record(row)
+
+    def package(self, name: str, version: str) -> PackageRecord | None:
+        row = self._row(tables.packages, name=name, version=version)
+        return None if row is None else PACKAGES.record(row)
+
+    def packages(self, name: str | None = None) -> list[PackageRecord]:
+        """By name, the oldest version first."""
+        table = tables.packages
+        query = select(table).order_by(table.c.name, table.c.created_at)
+        if name is not None:
+            query = query.where(table.c.name == name)
+        with self._reading() as connection:
+            return PACKAGES.records(connection.execute(query).all())
+
+    def tokens(self) -> list[TokenRecord]:
+        """The oldest first, revoked ones too."""
+        with self._reading() as connection:
+            query = select(tables.tokens).order_by(tables.tokens.c.created_at)
+            return TOKENS.records(connection.execute(query).all())
+
+    def idempotent(self, key: str) -> tuple[str, str] | None:
+        """(digest of the body, task id)."""
+        row = self._row(tables.idempotency, key=key)
+        return None if row is None else (row.body, row.task_id)
+
+    def _row(self, table: Table, **equal: Any) -> Row[Any] | None:
+        query = select(table).where(*(table.c[name] == value for name, value in equal.items()))
+        with self._reading() as connection:
+            return connection.execute(query.limit(1)).first()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """One snapshot of what is committed."""
+        with self._explained(), self._database.reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        if self._closed:
+            raise StoreUnavailable("The database is closed: the server is ending.")
+        try:
+            yield
+        except sql.IntegrityError as error:
+            raise StoreConflict(
+                f"A row contradicts those in the database ({error.orig})."
+            ) from error
+        except sql.DBAPIError as error:
+            if isinstance(error, sql.ProgrammingError | sql.DataError | sql.NotSupportedError):
+                raise
+            raise StoreUnavailable(self._database.explain(error.orig)) from error
+        except sql.TimeoutError as error:
+            raise StoreUnavailable("The database is busy with other readers.") from error
+
+
+def _of_rank(table: Table, key: RankKey) -> tuple[ColumnElement[bool], ...]:
+    return (
+        table.c.task_id == key.task_id,
+        table.c.attempt == key.attempt,
+        table.c.rank == key.rank,
+    )

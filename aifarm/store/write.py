@@ -1,0 +1,213 @@
+"""One transaction: rows are gathered first, and written together when it commits."""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import Connection, Dialect, Table, bindparam, delete, insert, update
+from sqlalchemy.sql.dml import Insert
+
+from aifarm.app.records import (
+    AttemptRecord,
+    CheckpointRecord,
+    ClientRecord,
+    EventRecord,
+    LogLines,
+    PackageRecord,
+    Points,
+    TaskRecord,
+    TokenRecord,
+    UploadRecord,
+)
+from aifarm.core.farm import Hold
+from aifarm.core.task import RankKey
+from aifarm.store import tables
+from aifarm.store.errors import StoreConflict
+from aifarm.store.metrics import MetricsWriter
+from aifarm.store.rows import (
+    ATTEMPTS,
+    CHECKPOINTS,
+    CLIENTS,
+    EVENTS,
+    HOLDS,
+    PACKAGES,
+    TASKS,
+    TOKENS,
+    UPLOADS,
+    Rows,
+)
+from aifarm.store.statements import Statement
+
+_REPLACED = (CLIENTS, TOKENS, ATTEMPTS, HOLDS, UPLOADS)
+"""Kinds of records of which the last one written stands."""
+
+_ADDED = (CHECKPOINTS, PACKAGES, EVENTS)
+"""Kinds that never change: a second row with the same key is a conflict."""
+
+
+class Buffer:
+    """`ports.Write`: the last value of each row."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, tuple[TaskRecord, TaskRecord | None]] = {}
+        self.progress: dict[str, TaskRecord] = {}
+        self.rows: dict[Rows[Any], dict[tuple[Any, ...], Any]] = {}
+        self.idempotency: dict[str, list[Any]] = {}
+        self.logs: list[LogLines] = []
+        self.points: dict[RankKey, Points] = {}
+
+    def put_task(self, record: TaskRecord, before: TaskRecord | None) -> None:
+        task_id = record.task.id
+        self.progress.pop(task_id, None)
+        if task_id in self.tasks:
+            before = self.tasks[task_id][1]
+        self.tasks[task_id] = (record, before)
+
+    def put_progress(self, record: TaskRecord) -> None:
+        task_id = record.task.id
+        if task_id not in self.tasks:
+            self.progress[task_id] = record
+            return
+        whole, before = self.tasks[task_id]
+        task = replace(whole.task, updated_at=record.task.updated_at)
+        progressed = replace(whole, task=task, progress=record.progress, metrics=record.metrics)
+        self.tasks[task_id] = (progressed, before)
+
+    def put_hold(self, key: RankKey, hold: Hold | None) -> None:
+        self._put(HOLDS, key, hold)
+
+    def put_client(self, record: ClientRecord) -> None:
+        self._put(CLIENTS, (record.id,), record)
+
+    def put_attempt(self, record: AttemptRecord) -> None:
+        self._put(ATTEMPTS, (record.task_id, record.attempt), record)
+
+    def put_token(self, record: TokenRecord) -> None:
+        self._put(TOKENS, (record.id,), record)
+
+    def put_upload(self, record: UploadRecord) -> None:
+        self._put(UPLOADS, (record.id,), record)
+
+    def drop_upload(self, upload_id: str) -> None:
+        self._put(UPLOADS, (upload_id,), None)
+
+    def put_checkpoint(self, record: CheckpointRecord) -> None:
+        self._put(CHECKPOINTS, (record.id,), record)
+
+    def put_package(self, record: PackageRecord) -> None:
+        self._put(PACKAGES, (record.name, record.version), record)
+
+    def put_idempotency(self, key: str, body: str, task_id: str, at: float) -> None:
+        self.idempotency[key] = [key, body, task_id, at]
+
+    def add_event(self, event: EventRecord) -> None:
+        self._put(EVENTS, (event.id,), event)
+
+    def add_points(self, key: RankKey, points: Points) -> None:
+        self.points.setdefault(key, []).extend(points)
+
+    def add_log(self, lines: LogLines) -> None:
+        if lines.lines:
+            self.logs.append(lines)
+
+    def _put(self, kind: Rows[Any], key: tuple[Any, ...], record: Any) -> None:
+        self.rows.setdefault(kind, {})[key] = record
+
+
+class Writer:
+    """Turns a Buffer into statements. Owned by the writer."""
+
+    def __init__(self, dialect: Dialect, upsert: Callable[[Table], Insert]) -> None:
+        def inserting(table: Table) -> Statement:
+            return Statement(insert(table), table.columns, dialect)
+
+        def upserting(table: Table) -> Statement:
+            return Statement(upsert(table), table.columns, dialect)
+
+        self._insert_tasks = inserting(tables.tasks)
+        self._update_tasks = _guarded([c for c in tables.tasks.columns if c.name != "id"], dialect)
+        self._update_progress = _guarded([tables.tasks.c[name] for name in _PROGRESS], dialect)
+        self._put: dict[Rows[Any], Statement] = {kind: upserting(kind.table) for kind in _REPLACED}
+        self._put |= {kind: inserting(kind.table) for kind in _ADDED}
+        self._remove = {kind: _removal(kind.table, dialect) for kind in (HOLDS, UPLOADS)}
+        self._put_placements = upserting(tables.placements)
+        self._put_idempotency = upserting(tables.idempotency)
+        self._insert_logs = inserting(tables.logs)
+        self._metrics = MetricsWriter(dialect, upsert)
+
+    def write(self, connection: Connection, buffer: Buffer) -> Callable[[], None]:
+        """Executes the buffer in the connection's transaction. Returns what to call when that is
+        committed. Raises StoreConflict."""
+        self._write_tasks(connection, buffer)
+        for kind, records in buffer.rows.items():
+            gone = [list(key) for key, record in records.items() if record is None]
+            if gone:
+                self._remove[kind].many(connection, gone)
+            kept = [kind.values(record) for record in records.values() if record is not None]
+            self._put[kind].many(connection, kept)
+        placed = [
+            [record.task_id, record.attempt, rank, client_id]
+            for record in buffer.rows.get(ATTEMPTS, {}).values()
+            for rank, client_id in enumerate(record.clients)
+        ]
+        self._put_placements.many(connection, placed)
+        self._put_idempotency.many(connection, list(buffer.idempotency.values()))
+        segments = [[*log.key, log.first, len(log.lines), log.lines] for log in buffer.logs]
+        self._insert_logs.many(connection, segments)
+        ended = {task_id for task_id, (record, _) in buffer.tasks.items() if record.task.final}
+        tails = self._metrics.write(connection, buffer.points, ended)
+        return lambda: self._metrics.keep(tails, ended)
+
+    def forget(self) -> None:
+        """A transaction's end is unknown: trust nothing in memory."""
+        self._metrics.forget()
+
+    def _write_tasks(self, connection: Connection, buffer: Buffer) -> None:
+        new = [TASKS.values(record) for record, before in buffer.tasks.values() if before is None]
+        self._insert_tasks.many(connection, new)
+        changed = [
+            [*TASKS.values(record)[1:], record.task.id, before.task.attempt, before.task.state]
+            for record, before in buffer.tasks.values()
+            if before is not None
+        ]
+        progressed = [
+            [
+                record.progress,
+                record.metrics,
+                record.task.updated_at,
+                record.task.id,
+                record.task.attempt,
+                record.task.state,
+            ]
+            for record in buffer.progress.values()
+        ]
+        for statement, rows in (
+            (self._update_tasks, changed),
+            (self._update_progress, progressed),
+        ):
+            if statement.many(connection, rows) != len(rows):
+                raise StoreConflict(
+                    "A task in the database is not as this server last wrote it: does another"
+                    " program write to it?"
+                )
+
+
+_PROGRESS = ("progress", "metrics", "updated_at")
+
+
+def _guarded(columns: list[Any], dialect: Dialect) -> Statement:
+    """Sets `columns` of a task, then takes its id, and attempt and state as they must be."""
+    tasks = tables.tasks
+    guards = (tasks.c.id, tasks.c.attempt, tasks.c.state)
+    statement = (
+        update(tasks)
+        .where(*(column == bindparam(f"old_{column.name}") for column in guards))
+        .values({column.name: bindparam(f"new_{column.name}") for column in columns})
+    )
+    return Statement(statement, (*columns, *guards), dialect)
+
+
+def _removal(table: Table, dialect: Dialect) -> Statement:
+    keys = table.primary_key.columns
+    statement = delete(table).where(*(column == bindparam(column.name) for column in keys))
+    return Statement(statement, keys, dialect)

@@ -1,0 +1,147 @@
+"""Checkpoint files: written whole or not at all, hashed while they are written.
+
+A file is one `torch.save` dict that `torch.load(..., weights_only=True)` reads:
+
+    format     1
+    model      state_dict of the plain model, on the CPU: build_model(cfg).load_state_dict(it)
+    optimizer  its state_dict
+    scheduler  its state_dict, or None
+    rng        per rank: the states of every random generator
+    position   {"epoch", "batch", "step"}: what comes next
+    config     of the task
+    metrics    the latest value of each
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FORMAT = 1
+
+
+class Written(NamedTuple):
+    """A checkpoint on disk: `size` in bytes, `sha256` of the file in hex."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+def save(state: dict[str, Any], folder: Path, step: int) -> Written:
+    """Writes `state` to `folder`/step-NNNNNNNN.pt, durably. Raises OSError when the disk refuses.
+
+    What was there before stays intact until the new file is complete.
+    """
+    import torch
+
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"step-{step:08d}.pt"
+    temporary = path.with_suffix(".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            hashing: Any = _HashingFile(file)
+            torch.save(state, hashing)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(folder)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        # On its way out of a failed write torch fails once more, with a RuntimeError.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+    return Written(path, hashing.size, hashing.sha256.hexdigest())
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """The state in the checkpoint at `path`, on the CPU. Raises ValueError when it is not ours."""
+    import torch
+
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a checkpoint of format {FORMAT}")
+    return state
+
+
+def newest(folder: Path) -> Path | None:
+    """The checkpoint with the highest step in `folder`."""
+    return max(folder.glob("step-*.pt"), default=None)
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Removes all but the newest `keep` files.
+
+    The agent owns a checkpoint by a hard link that it makes when it reads the journal's line. An
+    agent that was away finds the newest `keep` files, never a gap at the end.
+    """
+    for path in sorted(folder.glob("step-*.pt"))[:-keep]:
+        path.unlink()
+
+
+def rng_state(device: Any) -> dict[str, Any]:
+    """The state of every random generator of this process, in plain types and tensors."""
+    import torch
+
+    state: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
+    if "numpy" in sys.modules:
+        name, keys, *rest = sys.modules["numpy"].random.get_state(legacy=True)
+        state["numpy"] = (name, keys.tolist(), *rest)
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_rng(state: dict[str, Any], device: Any) -> None:
+    """Sets every random generator to what `rng_state` returned."""
+    import torch
+
+    random.setstate(state["python"])
+    torch.set_rng_state(state["torch"])
+    if "numpy" in state and "numpy" in sys.modules:
+        sys.modules["numpy"].random.set_state(state["numpy"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds the generators of Python, numpy (where loaded) and torch on every device."""
+    import torch
+
+    random.seed(seed)
+    torch.manual_seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
+
+
+class _HashingFile:
+    """What torch.save needs of a file; it writes front to back, so one pass also hashes."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        self._file.write(data)
+        self.sha256.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,66 @@
+"""Processes forked by the warm process: what every one of them does first."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Callable
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)  # loaded before the fork
+
+
+def fork(log: Path, environment: dict[str, str], body: Callable[[], int], keep: int = -1) -> int:
+    """Forks a child that runs `body` and exits with its result; returns the child's pid.
+
+    The child has a session of its own, dies with this process, has the default signal handlers,
+    writes stdout and stderr to `log`, and keeps no descriptor but `keep`.
+    """
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        _detach(parent, log, keep)
+        os.environ.update(environment)
+        status = body()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)  # a regular exit can hang in gloo's destructor
+
+
+def start_time(pid: int) -> int:
+    """When the process began, in clock ticks since boot: with the pid it names a process."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[19])  # field 22; the name may hold spaces
+
+
+def _detach(parent: int, log: Path, keep: int) -> None:
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    os.setsid()
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        if descriptor > 2 and descriptor != keep:
+            with contextlib.suppress(OSError):  # the one that listed the folder
+                os.close(descriptor)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]

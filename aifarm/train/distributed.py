@@ -1,0 +1,114 @@
+"""The ranks of an attempt: rendezvous, agreement and the parallel model.
+
+Agreement runs on a gloo group of its own, so that it never mixes with the gradients. With one
+rank every method answers at once and torch.distributed is not touched.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from typing import Any
+
+REACH_SECONDS = 60.0
+
+# What gloo says, as a plain RuntimeError, when another process of the gang is gone.
+LOST_PEER = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Connection refused",
+    "Broken pipe",
+    "gloo/transport",
+)
+
+
+class HostError(Exception):
+    """The machine or its network failed, not the researcher's code: the task can go elsewhere."""
+
+
+class Gang:
+    """This process among `world_size` ranks; torchrun's environment says where rank 0 is."""
+
+    def __init__(self, rank: int = 0, world_size: int = 1, device: Any = None) -> None:
+        """Joins the others. Raises HostError when rank 0's host cannot be reached."""
+        self.rank = rank
+        self.world_size = world_size
+        if world_size == 1:
+            return
+        import torch.distributed as dist
+
+        self._device = device
+        self._check_route()
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        self._control = dist.new_group(backend="gloo")
+
+    def maximum(self, values: list[int]) -> list[int]:
+        """The largest of all ranks' values, element by element."""
+        if self.world_size == 1:
+            return values
+        import torch
+        import torch.distributed as dist
+
+        tensor = torch.tensor(values, dtype=torch.int64)
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._control)
+        return tensor.tolist()
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value, in the order of ranks, on every rank."""
+        if self.world_size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self._control)
+        return values
+
+    def share_buffers(self, model: Any) -> None:
+        """Gives every rank the buffers (batch norm's averages) of rank 0."""
+        if self.world_size == 1:
+            return
+        import torch.distributed as dist
+
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+    def parallel(self, model: Any) -> Any:
+        """`model`, averaging its gradients over the ranks; itself when there is one rank."""
+        if self.world_size == 1:
+            return model
+        from torch.nn.parallel import DistributedDataParallel
+
+        on_gpu = self._device.type == "cuda"
+        return DistributedDataParallel(model, device_ids=[self._device] if on_gpu else None)
+
+    def _check_route(self) -> None:
+        # torch itself would wait half an hour for a port that a firewall swallows.
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        try:
+            socket.create_connection((address, port), timeout=REACH_SECONDS).close()
+        except OSError as error:
+            raise HostError(
+                f"rank {self.rank} cannot reach rank 0 at {address}:{port}: {error}"
+            ) from error
+
+
+def serve_store(port: int, descriptor: int) -> int:
+    """Serves a gang's rendezvous on the listening socket `descriptor` until it is killed."""
+    import torch.distributed as dist
+
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        "localhost", port, is_master=True, wait_for_workers=False, master_listen_fd=descriptor
+    )
+    while store:
+        signal.pause()
+    return 0
+
+
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether `error` says that another rank, or the way to it, is gone."""
+    import torch.distributed as dist
+
+    if isinstance(error, (dist.DistError, ConnectionError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in LOST_PEER)

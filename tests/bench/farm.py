@@ -1,0 +1,104 @@
+"""A server process to measure, and plain clients that cost little beside it."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from integration.running import free_port
+
+
+class Server:
+    """`lags`: seconds by which the event loop was late, once the server has ended."""
+
+    def __init__(self, folder: Path, commit_delay: float) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.data_dir = folder / "farm"
+        self._lag_file = folder / "lags.json"
+        script = str(Path(__file__).with_name("lagging.py"))
+        arguments = (str(self.port), str(self.data_dir), str(commit_delay), str(self._lag_file))
+        self.process = subprocess.Popen([sys.executable, script, *arguments])
+        with httpx.Client() as client:
+            while True:
+                try:
+                    client.get(f"{self.url}/api/health").raise_for_status()
+                    break
+                except httpx.HTTPError:
+                    if self.process.poll() is not None:
+                        raise RuntimeError("the server did not start") from None
+                    time.sleep(0.05)
+        self.admin = (self.data_dir / "admin-token").read_text().strip()
+        self.agent = self.post("/api/v2/tokens", {"role": "agent", "name": "agents"})["token"]
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        headers = {"Authorization": f"Bearer {self.admin}"}
+        answer = httpx.post(self.url + path, json=body, headers=headers).raise_for_status()
+        return answer.json()
+
+    def put_package(self, name: str, version: str, archive: bytes) -> None:
+        headers = {"Authorization": f"Bearer {self.admin}"}
+        url = f"{self.url}/models/{name}/{version}"
+        httpx.put(url, content=archive, headers=headers).raise_for_status()
+
+    def cpu_seconds(self) -> float:
+        """Processor time the server has used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> list[float]:
+        self.process.terminate()
+        self.process.wait(timeout=60)
+        lags: list[float] = json.loads(self._lag_file.read_text())
+        return lags
+
+
+@contextmanager
+def server(commit_delay: float = 0.0) -> Iterator[Server]:
+    """On the disk that holds the working folder: a farm's data would lie on a real one."""
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        running = Server(Path(folder), commit_delay)
+        try:
+            yield running
+        finally:
+            if running.process.poll() is None:
+                running.process.terminate()
+                running.process.wait(timeout=60)
+
+
+class Poster:
+    """One kept-alive HTTP connection: a submitter's, at a tenth of a full client's cost."""
+
+    def __init__(self, farm: Server) -> None:
+        self._farm = farm
+
+    async def __aenter__(self) -> "Poster":
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._farm.port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+    async def post(self, path: str, body: bytes) -> bytes:
+        """The answer's body. Raises RuntimeError where it is not 201."""
+        self._writer.write(
+            b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\n"
+            b"Content-Length: %d\r\n\r\n%s"
+            % (path.encode(), self._farm.admin.encode(), len(body), body)
+        )
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        answer = await self._reader.readexactly(length)
+        if b" 201 " not in head[:16]:
+            raise RuntimeError(answer.decode())
+        return answer

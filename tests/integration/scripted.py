@@ -1,0 +1,115 @@
+"""A workstation that does what a test says: it speaks the agents' protocol and trains nothing."""
+
+import hashlib
+from typing import Any, Self
+
+from msgspec import UNSET
+from websockets.sync.client import ClientConnection
+
+from aifarm.wire import agent as wire
+from aifarm.wire.codec import decode_server, encode
+from integration.running import RunningServer
+
+
+class ScriptedAgent:
+    """One client with 4 cores and 8 GiB, and the latest task that it was given."""
+
+    def __init__(self, server: RunningServer, name: str = "ws1") -> None:
+        self.name = name
+        self._server = server
+        self._http = server.http(server.token("agent"), **{"Client-ID": name})
+        self._socket: ClientConnection = server.socket(name)
+        self._seq = 0
+        self.task: wire.AssignedTask | None = None
+        self._say(
+            wire.Hello(
+                boot_id="boot",
+                machine_id=f"machine-{name}",
+                agent_version="0",
+                protocol=wire.PROTOCOL,
+                resources=wire.Resources(
+                    wire.Cpu(cores=4), wire.Memory(8192), (wire.Gpu(0, "GPU", wire.Memory(4096)),)
+                ),
+            )
+        )
+        self.hear(wire.Welcome)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def hear(self, kind: type[Any]) -> Any:
+        """The next message of this kind; others are passed over."""
+        while True:
+            message = decode_server(self._socket.recv(timeout=20))
+            if isinstance(message, kind):
+                return message
+
+    def take(self) -> wire.FarmAssignment:
+        """Waits for a task, and takes it."""
+        self.task = self.hear(wire.TaskAssignment).data
+        assert self.task is not None
+        assert self.task.farm is not UNSET
+        self._seq = 0
+        return self.task.farm
+
+    def running(self) -> None:
+        self._about(wire.TaskState, state="running", step=0)
+
+    def paused(self) -> None:
+        self._about(wire.TaskState, state="paused", step=0)
+
+    def progress(self, percent: float, step: int, **metrics: float) -> None:
+        point = (step, 1_700_000_000.0 + step, dict(metrics))
+        self._about(wire.TaskProgress, progress=percent, metrics=dict(metrics), points=[point])
+
+    def log(self, *lines: str) -> None:
+        self._about(wire.TaskLog, lines=list(lines))
+
+    def checkpoint(self, data: bytes, step: int, **more: Any) -> None:
+        """Uploads `data` and commits it as a checkpoint."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        ids = self._ids()
+        upload = self._http.post(
+            "/api/v2/uploads", json={**ids, "size": len(data), "sha256": sha256}
+        ).json()
+        for number in range(0, -(-len(data) // upload["part_size"])):
+            part = data[number * upload["part_size"] :][: upload["part_size"]]
+            stored = self._http.put(
+                f"/api/v2/uploads/{upload['id']}/parts/{number}",
+                content=part,
+                headers={"X-Content-SHA256": hashlib.sha256(part).hexdigest()},
+            )
+            assert stored.status_code == 204, stored.text
+        self._about(
+            wire.TaskCheckpoint,
+            upload_id=upload["id"],
+            step=step,
+            size=len(data),
+            sha256=sha256,
+            **more,
+        )
+
+    def end(self, status: str = "completed", **more: Any) -> None:
+        """Reports the rank's end; returns when that is durable."""
+        self._about(wire.TaskResult, status=status, **more)
+        self.hear(wire.TaskResultAck)
+
+    def _ids(self) -> dict[str, Any]:
+        assert self.task is not None
+        farm = self.task.farm
+        assert farm is not UNSET
+        return {"task_id": self.task.id, "attempt": farm.attempt, "rank": farm.rank}
+
+    def _about(self, kind: type[Any], **fields: Any) -> None:
+        self._seq += 1
+        self._say(kind(**self._ids(), seq=self._seq, **fields))
+        while True:
+            ack = self.hear(wire.Ack)
+            if ack.seq >= self._seq:
+                return
+
+    def _say(self, message: Any) -> None:
+        self._socket.send(encode(message).decode())

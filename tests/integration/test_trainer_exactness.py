@@ -1,0 +1,164 @@
+"""Interrupted and resumed training ends in the same bits as if nothing had happened."""
+
+import hashlib
+import os
+import signal
+
+import pytest
+import torch
+
+from warm import WarmProcess
+
+# Everything that has a state: augmentation from three generators, dropout, batch norm, momentum,
+# a schedule, random numbers in evaluation.
+SOURCE = """
+import random
+
+import numpy
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+
+class Shaken(Dataset):
+    def __init__(self, samples):
+        generator = torch.Generator().manual_seed(samples)
+        self.points = torch.randn(samples, 8, generator=generator)
+        self.labels = (self.points.sum(1) > 0).long() + (self.points[:, 0] > 1).long()
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        noise = torch.randn(8) + random.random() + numpy.random.normal()
+        return self.points[index] + 0.1 * noise, self.labels[index]
+
+
+def build_model(cfg):
+    layers = [nn.Linear(8, 64)]
+    for _ in range(6):
+        layers += [nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(0.2)]
+    return nn.Sequential(*layers, nn.Linear(64, 3))
+
+
+def build_data(cfg):
+    return Shaken(65), Shaken(20)
+
+
+def build_optimizer(model, cfg):
+    return torch.optim.AdamW(model.parameters(), lr=cfg["learning_rate"])
+
+
+def build_scheduler(optimizer, cfg):
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=cfg["epochs"])
+"""
+CONFIG = {"epochs": 20, "batch_size": 13, "seed": 9, "learning_rate": 0.003}
+SLOW = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    warm = WarmProcess(tmp_path_factory.mktemp("warm")).connect()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("package")
+    (folder / "model.py").write_text(SOURCE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def start(warm, package):
+    def start(world_size, **task):
+        if world_size == 1:
+            return [warm.start(package, CONFIG, **task)]
+        return warm.start_gang(world_size, package, CONFIG, **task)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(start):
+    """sha256 of the final weights, by world size."""
+    known = {}
+
+    def digest_at(world_size):
+        if world_size not in known:
+            known[world_size] = digest(finish(start(world_size)))
+        return known[world_size]
+
+    return digest_at
+
+
+def finish(ranks):
+    for folder in ranks:
+        last, _ = folder.wait_for_end()
+        assert last["type"] == "finished", last
+    return ranks[0]
+
+
+def first_step(folder):
+    return next(step for step, _, metrics in folder.points if "loss" in metrics)
+
+
+def digest(folder):
+    final = folder.of("checkpoint")[-1]
+    assert final["final"] is True
+    assert final["step"] == 100
+    model = torch.load(final["path"], weights_only=True)["model"]
+    return hashlib.sha256(b"".join(t.numpy().tobytes() for t in model.values())).hexdigest()
+
+
+def interrupt_by_stop(ranks):
+    ranks[0].wait_for_step(23)
+    for folder in ranks:
+        folder.desire("stopped")
+    for folder in ranks:
+        assert folder.wait_for_end()[0]["type"] == "stopped"
+
+
+def interrupt_by_kill(ranks):
+    ranks[0].wait_for("checkpoint", lambda line: line["step"] >= 23)
+    for folder in ranks:
+        os.kill(folder.spawned["pid"], signal.SIGKILL)
+    for folder in ranks:
+        assert folder.wait_for_end()[1]["signal"] == signal.SIGKILL
+
+
+@pytest.mark.parametrize("interrupt", [interrupt_by_stop, interrupt_by_kill])
+@pytest.mark.parametrize("world_size", [1, pytest.param(2, marks=SLOW), 3])
+def test_a_resumed_attempt_ends_in_the_same_bits(start, uninterrupted, world_size, interrupt):
+    ranks = start(world_size, checkpoint_seconds=0.01)
+    interrupt(ranks)
+    saved = ranks[0].of("checkpoint")[-1]
+    assert saved["step"] < 100
+    resumed = finish(start(world_size, resume=saved["path"]))
+    assert first_step(resumed) == saved["step"] + 1
+    assert digest(resumed) == uninterrupted(world_size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_many_interruptions_end_in_the_same_bits(start, uninterrupted, world_size):
+    resume = None
+    for target in (8, 23, 45, 66, 89):
+        ranks = start(world_size, checkpoint_seconds=0, resume=resume)
+        ranks[0].wait_for("checkpoint", lambda line, target=target: line["step"] >= target)
+        for folder in ranks:
+            os.kill(folder.spawned["pid"], signal.SIGKILL)
+        for folder in ranks:
+            folder.wait_for_end()
+        resume = ranks[0].of("checkpoint")[-1]["path"]
+    assert digest(finish(start(world_size, resume=resume))) == uninterrupted(world_size)
+
+
+def test_another_world_size_goes_on_from_the_same_step(start):
+    ranks = start(3, checkpoint_seconds=0.01)
+    interrupt_by_stop(ranks)
+    saved = ranks[0].of("checkpoint")[-1]
+    resumed = finish(start(1, resume=saved["path"]))
+    assert first_step(resumed) == saved["step"] + 1
+    assert resumed.points[-1][0] == 100

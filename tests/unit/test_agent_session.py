@@ -1,0 +1,424 @@
+"""What the session answers to single messages and reports."""
+
+import pytest
+
+from aifarm.wire import agent as wire
+from aifarm.wire.codec import encode
+from aifarm.wire.types import Requirements
+from aifarm_agent import events
+from aifarm_agent.events import Checkpoint, Identity, Mark, RankKey, Restored
+from aifarm_agent.outbox import Outbox
+from aifarm_agent.session import Session
+
+KEY = RankKey("t1", 1, 0)
+SHA = "0" * 64
+CHECKPOINT = Checkpoint("/run/step.pt", 3, 9, SHA)
+ENDPOINT = wire.Endpoint("10.0.0.1", 29_500)
+
+
+def assignment(key=KEY, **farm):
+    package = wire.PackageRef("model", "1", SHA, 1)
+    fields = {"attempt": key.attempt, "rank": key.rank, "world_size": 1, "package": package} | farm
+    task = wire.AssignedTask(
+        id=key.task_id,
+        type="training",
+        config={},
+        requirements=Requirements(),
+        farm=wire.FarmAssignment(**fields),
+    )
+    return wire.TaskAssignment(data=task)
+
+
+class Agent:
+    """A session with its outbox; what it wants done is kept in `effects` until taken."""
+
+    def __init__(self, outbox=None, **resources):
+        self.outbox = outbox or Outbox(":memory:")
+        self.resources = wire.Resources(**resources)
+        self.session = Session(
+            Identity("ws1", "machine", "boot", "host", "1", {"room": "7"}),
+            self.outbox,
+            lambda: self.resources,
+        )
+        self.now = 100.0
+        self.effects = []
+
+    def connect(self, *verdicts, heartbeat=10):
+        self.effects += self.session.connected(self.now)
+        self.receive(wire.Welcome(lease=60, heartbeat=heartbeat, tasks=verdicts))
+        return self.take()
+
+    def receive(self, message):
+        self.effects += self.session.received(message, self.now)
+        return self
+
+    def report(self, *reports, key=KEY, mark=None):
+        for report in reports:
+            self.effects += self.session.reported(key, report, self.now, mark)
+        return self
+
+    def wait(self, seconds):
+        self.now += seconds
+        self.effects += self.session.tick(self.now)
+        return self
+
+    def take(self, kind=None):
+        """The effects since the last call; those of `kind`, if given."""
+        taken, self.effects = self.effects, []
+        return [effect for effect in taken if kind is None or isinstance(effect, kind)]
+
+    def said(self):
+        return [effect.message for effect in self.take(events.Send)]
+
+    def ack(self, seq, key=KEY):
+        return self.receive(wire.Ack(task_id=key[0], attempt=key[1], rank=key[2], seq=seq))
+
+    def run(self, key=KEY, **farm):
+        """Up to a running worker."""
+        self.receive(assignment(key, **farm)).report(events.Prepared(), events.Started(), key=key)
+        self.take()
+        return self
+
+
+@pytest.fixture
+def agent():
+    agent = Agent()
+    agent.connect()
+    return agent
+
+
+def test_hello_says_who_and_names_every_rank_that_is_still_known():
+    outbox = Outbox(":memory:")
+    before = Agent(outbox)
+    before.connect()
+    for task, end in (("ends", events.Finished()), ("runs", None)):
+        key = RankKey(task, 1, 0)
+        before.run(key)
+        if end:
+            before.report(end, key=key)
+    after = Agent(outbox)
+    after.session.restored([Restored(RankKey("runs", 1, 0), True)])
+    (send,) = after.session.connected(0.0)
+    hello = send.message
+    assert (hello.client_id, hello.machine_id, hello.boot_id) == ("ws1", "machine", "boot")
+    assert hello.labels == {"room": "7"}
+    assert {(held.task_id, held.state, held.last_seq) for held in hello.tasks} == {
+        ("ends", "ended", 2),
+        ("runs", "running", 1),
+    }
+
+
+def test_a_rank_goes_from_assignment_to_acknowledged_result(agent):
+    (prepare,) = agent.receive(assignment()).take()
+    assert isinstance(prepare, events.Prepare)
+    (launch,) = agent.report(events.Prepared()).take()
+    assert launch == events.Launch(KEY, None, "running")
+    (state,) = agent.report(events.Started({"torch": "2"})).said()
+    assert (state.seq, state.state, state.provenance) == (1, "running", {"torch": "2"})
+    (result,) = agent.report(events.Finished({"final_loss": 0.1})).said()
+    assert (result.seq, result.status, result.metrics) == (2, "completed", {"final_loss": 0.1})
+    assert agent.ack(1).take() == []
+    assert agent.ack(2).take() == [events.Forget(KEY)]
+    assert agent.session.ranks == {}
+
+
+def test_heartbeats_come_at_the_servers_interval_and_carry_the_load():
+    gpu = wire.Gpu(0, "GPU", wire.Memory(100, 1), utilization=80.0)
+    agent = Agent(cpu=wire.Cpu(8, 45.0), ram=wire.Memory(1000, 250), gpu=(gpu,))
+    agent.connect(heartbeat=3)
+    assert agent.wait(2.9).said() == []
+    (beat,) = agent.wait(0.1).said()
+    info = beat.system_info
+    assert (info.cpu_usage, info.ram_usage, info.gpu_usage) == (45.0, 25.0, 80.0)
+    assert agent.session.due() == agent.now + 3
+
+
+def test_nothing_is_sent_before_the_server_answered_hello(agent):
+    agent.run()
+    agent.session.disconnected(agent.now)
+    agent.report(events.Paused(1))
+    agent.session.connected(agent.now)
+    assert agent.wait(1).said() == []
+    agent.receive(
+        wire.Welcome(
+            lease=60, heartbeat=10, tasks=(wire.Verdict(*KEY, verdict="continue", ack_seq=1),)
+        )
+    )
+    assert [message.seq for message in agent.said()] == [2]
+
+
+def test_a_silent_server_is_left_after_a_while():
+    agent = Agent()
+    agent.session.connected(agent.now)
+    (effect,) = agent.wait(11).take()
+    assert isinstance(effect, events.Disconnect)
+    assert agent.session.due() == float("inf")
+
+
+def test_points_of_a_short_while_travel_in_one_message_with_the_latest_values(agent):
+    agent.run()
+    agent.report(
+        events.Points(10.0, [(1, 0.5, {"loss": 3.0, "accuracy": 0.1})]),
+        events.Points(20.0, [(2, 0.6, {"loss": 2.0})]),
+    )
+    assert agent.said() == []
+    (progress,) = agent.wait(0.1).said()
+    assert progress.progress == 20.0
+    assert progress.metrics == {"loss": 2.0, "accuracy": 0.1}
+    assert [step for step, _, _ in progress.points] == [1, 2]
+
+
+def test_an_end_does_not_overtake_what_was_gathered(agent):
+    agent.run()
+    agent.report(
+        events.Points(10.0, [(1, 0.5, {"loss": 3.0})]),
+        events.LogLines(["last words"]),
+        events.Failed("user_error", "It failed."),
+    )
+    progress, log, result = agent.said()
+    assert progress.points
+    assert log.lines == ["last words"]
+    assert (result.status, result.cause, result.message) == ("failed", "user_error", "It failed.")
+
+
+def test_a_result_waits_for_the_checkpoints_that_it_implies(agent):
+    agent.run()
+    agent.report(events.CheckpointWritten(CHECKPOINT))
+    assert agent.take() == [events.Upload(KEY, CHECKPOINT)]
+    assert agent.report(events.Finished()).said() == []
+    checkpoint, result = agent.report(events.CheckpointStored("u1", CHECKPOINT)).said()
+    assert (checkpoint.upload_id, checkpoint.step, checkpoint.sha256) == ("u1", 3, SHA)
+    assert (result.status, result.checkpoint_path) == ("completed", "/run/step.pt")
+
+
+def test_uploads_go_on_after_a_restart():
+    outbox = Outbox(":memory:")
+    before = Agent(outbox)
+    before.connect()
+    before.run().report(events.CheckpointWritten(CHECKPOINT), events.Finished())
+    after = Agent(outbox)
+    after.session.restored([])
+    assert events.Upload(KEY, CHECKPOINT) in after.connect(
+        wire.Verdict(*KEY, verdict="continue", ack_seq=1)
+    )
+    after.report(events.CheckpointStored("u1", CHECKPOINT))
+    assert [type(message).__name__ for message in after.said()] == ["TaskCheckpoint", "TaskResult"]
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "cause"),
+    [
+        (events.Failed("package_invalid", "No such module."), "failed", "package_invalid"),
+        (events.Failed("agent_lost", "No torch."), "failed", "agent_lost"),
+        (events.Died(code=3), "failed", "user_error"),
+        (events.Died(signal=9), "failed", "user_error"),
+        (events.Died(signal=9, out_of_memory=True), "failed", "out_of_memory"),
+        (events.Died(), "failed", "agent_lost"),
+        (events.Stopped(5), "stopped", "owner_returned"),
+    ],
+)
+def test_how_an_unwanted_end_is_told(agent, end, status, cause):
+    agent.run()
+    (result,) = agent.report(end).said()
+    assert (result.status, result.cause) == (status, cause)
+    assert result.message
+
+
+def test_a_signal_is_named(agent):
+    (result,) = agent.run().report(events.Died(signal=11)).said()
+    assert result.message == "The worker was killed by signal 11 (SIGSEGV)."
+
+
+@pytest.mark.parametrize(
+    ("action", "desired"), [("pause", "paused"), ("resume", "running"), ("stop", "stopped")]
+)
+def test_controls_steer_a_running_worker(agent, action, desired):
+    agent.run()
+    agent.receive(wire.Control(action=action, task_id="t1"))
+    assert agent.take() == [events.Steer(KEY, desired)]
+
+
+def test_a_control_for_another_attempt_changes_nothing(agent):
+    agent.run()
+    assert agent.receive(wire.Control(action="stop", task_id="t1", attempt=2)).take() == []
+
+
+def test_a_stop_while_preparing_ends_without_a_worker(agent):
+    agent.receive(assignment()).take()
+    assert agent.receive(wire.Control(action="stop", task_id="t1")).take() == [events.Kill(KEY)]
+    assert agent.report(events.Prepared()).take() == []
+    (result,) = agent.report(events.Died()).said()
+    assert (result.status, result.cause) == ("stopped", "stopped")
+
+
+def test_a_pause_while_preparing_starts_the_worker_held(agent):
+    agent.receive(assignment()).receive(wire.Control(action="pause", task_id="t1")).take()
+    assert agent.report(events.Prepared()).take() == [events.Launch(KEY, None, "paused")]
+
+
+def test_the_observed_state_is_told_once_per_change(agent):
+    agent.run()
+    agent.report(events.Running(1), events.Paused(4), events.Paused(4), events.Running(4))
+    assert [(message.state, message.step) for message in agent.said()] == [
+        ("paused", 4),
+        ("running", 4),
+    ]
+
+
+def test_a_withdrawn_rank_is_killed_and_keeps_nothing(agent):
+    agent.run().report(events.CheckpointWritten(CHECKPOINT)).take()
+    withdraw = wire.Withdraw(task_id="t1", attempt=1, rank=0)
+    assert agent.receive(withdraw).take() == [events.Kill(KEY)]
+    assert agent.receive(withdraw).take() == []
+    (result,) = agent.report(events.Died(signal=9)).said()
+    assert (result.status, result.cause) == ("stopped", "withdrawn")
+
+
+def test_a_stale_verdict_kills_the_worker(agent):
+    agent.run()
+    agent.session.disconnected(agent.now)
+    effects = agent.connect(wire.Verdict(*KEY, verdict="stop"))
+    assert events.Kill(KEY) in effects
+
+
+def test_a_withdrawal_of_a_rank_that_never_came_is_answered(agent):
+    (result,) = agent.receive(wire.Withdraw(task_id="t9", attempt=1, rank=0)).said()
+    assert (result.task_id, result.seq, result.cause) == ("t9", 1, "withdrawn")
+
+
+def test_a_new_attempt_takes_the_old_one_away(agent):
+    agent.run()
+    kill, prepare = agent.receive(assignment(RankKey("t1", 2, 0))).take()
+    assert kill == events.Kill(KEY)
+    assert prepare.key == RankKey("t1", 2, 0)
+
+
+def test_a_repeated_assignment_starts_nothing_anew(agent):
+    agent.run()
+    assert agent.receive(assignment()).take(events.Prepare) == []
+    agent.report(events.Finished()).ack(2).take()
+    assert agent.receive(assignment()).take() == []
+
+
+def test_a_gang_starts_in_two_phases(agent):
+    first, second = RankKey("t1", 1, 0), RankKey("t1", 1, 1)
+    agent.receive(assignment(first, world_size=2)).receive(assignment(second, world_size=2))
+    kinds = [type(effect).__name__ for effect in agent.take()]
+    assert kinds == ["Prepare", "OpenEndpoint", "Prepare"]
+    (opened,) = agent.report(events.EndpointOpened("10.0.0.1", 29_500), key=first).said()
+    assert (opened.address, opened.port) == ("10.0.0.1", 29_500)
+    assert agent.report(events.Prepared(), key=first).take() == []
+    for key in (first, second):
+        agent.receive(wire.GangStart(task_id="t1", attempt=1, rank=key.rank, endpoint=ENDPOINT))
+    assert agent.take() == [events.Launch(first, ENDPOINT, "running")]
+    agent.report(events.Prepared(), key=second)
+    assert agent.take() == [events.Launch(second, ENDPOINT, "running")]
+
+
+def test_an_endpoint_may_come_with_a_repeated_assignment(agent):
+    agent.receive(assignment(world_size=2)).report(events.Prepared()).take()
+    agent.receive(assignment(world_size=2, endpoint=ENDPOINT))
+    assert agent.take() == [events.Launch(KEY, ENDPOINT, "running")]
+
+
+def test_an_owner_gives_tasks_back_after_a_checkpoint(agent):
+    agent.run()
+    assert agent.session.give_back(agent.now) == [events.Steer(KEY, "stopped")]
+    (result,) = agent.report(events.Stopped(7)).said()
+    assert (result.status, result.cause) == ("stopped", "owner_returned")
+    other = RankKey("t2", 1, 0)
+    (result,) = agent.receive(assignment(other)).said()
+    assert (result.task_id, result.cause) == ("t2", "owner_returned")
+
+
+def test_a_task_that_finishes_while_it_is_given_back_is_completed(agent):
+    agent.run()
+    agent.session.give_back(agent.now)
+    (result,) = agent.report(events.Finished()).said()
+    assert result.status == "completed"
+
+
+def test_a_lost_worker_is_told_on_return():
+    outbox = Outbox(":memory:")
+    before = Agent(outbox)
+    before.connect()
+    before.run()
+    after = Agent(outbox)
+    after.session.restored([])
+    after.connect(wire.Verdict(*KEY, verdict="continue", ack_seq=1))
+    outbox_messages = [item.message for item in outbox.pending(KEY, 1, 10, 1 << 20)]
+    assert [(m.status, m.cause) for m in outbox_messages] == [("failed", "agent_lost")]
+
+
+def test_what_is_not_acknowledged_in_time_is_sent_again(agent):
+    agent.run()
+    assert agent.wait(9).said() == []
+    assert [message.seq for message in agent.wait(1).said() if hasattr(message, "seq")] == [1]
+
+
+def test_a_repeated_acknowledgement_tells_of_a_gap_and_is_answered_at_once(agent):
+    agent.run().report(events.Paused(1), events.Running(1)).take()
+    agent.ack(1)
+    assert agent.said() == []
+    agent.ack(1)
+    assert [message.seq for message in agent.said()] == [2, 3]
+    agent.ack(1)
+    assert agent.said() == []  # not for each of the answers to one gap
+
+
+def test_only_so_much_is_in_flight_at_once(agent):
+    agent.run()
+    for step in range(1200):
+        agent.report(events.Paused(step), events.Running(step))
+    sent = [message.seq for message in agent.said()]
+    assert sent == list(range(2, 2 + len(sent)))
+    assert len(sent) < 1000
+    assert next(message.seq for message in agent.ack(sent[-1]).said()) == sent[-1] + 1
+
+
+def test_bytes_in_flight_are_bounded_too(agent):
+    agent.run()
+    for step in range(30):
+        agent.report(events.Points(1.0, [(step, 0.5, {"x" * 50_000: 1.0})])).wait(0.1)
+    sent = sum(len(encode(message)) for message in agent.said())
+    assert 2**19 < sent < 2**20
+
+
+def test_a_log_is_left_on_disk_while_the_server_does_not_take_it(agent):
+    agent.run()
+    assert agent.session.wants_log(KEY)
+    for number in range(64):
+        agent.report(events.LogLines([f"line {number}"])).wait(0.1)
+    assert not agent.session.wants_log(KEY)
+    agent.ack(40)
+    assert agent.session.wants_log(KEY)
+
+
+def test_marks_are_stored_with_what_was_made_of_the_file(agent):
+    agent.run()
+    agent.report(events.Points(1.0, [(1, 0.5, {})]), mark=Mark("journal", 1, 70))
+    assert "journal" not in agent.outbox.marks(KEY)
+    agent.wait(0.1)
+    assert agent.outbox.marks(KEY) == {"journal": Mark("journal", 1, 70)}
+
+
+def test_thinned_points_are_told_in_the_log():
+    agent = Agent(Outbox(":memory:", limit=20_000))
+    agent.connect()
+    agent.run()
+    agent.session.disconnected(agent.now)
+    for step in range(0, 2000, 10):
+        points = [(step + i, 0.5, {"loss": 1.0}) for i in range(10)]
+        agent.report(events.Points(1.0, points)).wait(0.1)
+    said = [
+        effect.message
+        for effect in agent.connect(wire.Verdict(*KEY, verdict="continue", ack_seq=1))
+        if isinstance(effect, events.Send)
+    ]
+    kept = [step for m in said if isinstance(m, wire.TaskProgress) for step, _, _ in m.points]
+    assert kept[-1] == 1999
+    (log,) = [m for m in said if isinstance(m, wire.TaskLog)]
+    assert str(2000 - len(kept)) in log.lines[0]
+    progress = [m for m in said if isinstance(m, wire.TaskProgress)]
+    ends = [1] + [m.seq_to or m.seq for m in progress]
+    assert [m.seq for m in [*progress, log]] == [seq + 1 for seq in ends]

@@ -1,0 +1,134 @@
+"""Sending: what is tried again, what is not, and how often."""
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from aifarm.sdk import FarmUnreachable, InvalidRequest, RateLimited, Unavailable, calls
+from aifarm.sdk.backoff import TRIES
+from aifarm.sdk.config import Address
+from aifarm.sdk.http import Http
+from aifarm.wire import rest
+
+OK = httpx.Response(200, json={"status": "ok", "version": "1.0"})
+ADDRESS = Address("http://127.0.0.1:9/base", "secret-token", "AIFARM_URL")
+
+Reply = httpx.Response | Exception
+
+
+class Farm:
+    """Answers requests with `replies` in turn, the last one again and again."""
+
+    def __init__(self, *replies: Reply) -> None:
+        self.replies = list(replies)
+        self.requests: list[httpx.Request] = []
+        self.slept: list[float] = []
+        self.http = Http(ADDRESS, transport=httpx.MockTransport(self._answer), sleep=self._sleep)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+def refusal(status: int, code: str, **headers: str) -> httpx.Response:
+    body = {"error": {"code": code, "message": "No.", "details": {}}}
+    return httpx.Response(status, json=body, headers=headers)
+
+
+BUSY = refusal(503, "SERVICE_UNAVAILABLE")
+
+
+@pytest.mark.parametrize("trouble", [httpx.ConnectError("x"), httpx.ReadError("x"), BUSY])
+def test_a_repeatable_call_outlives_passing_trouble(trouble: Reply) -> None:
+    farm = Farm(trouble, trouble, OK)
+    assert farm.http.send(calls.health()).version == "1.0"
+    assert len(farm.requests) == 3
+    assert len(farm.slept) == 2
+
+
+def test_retry_after_is_obeyed() -> None:
+    farm = Farm(refusal(429, "RATE_LIMITED", **{"Retry-After": "17"}), OK)
+    farm.http.send(calls.health())
+    assert farm.slept[0] >= 17
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind"), [(BUSY, Unavailable), (httpx.ConnectError("x"), FarmUnreachable)]
+)
+def test_lasting_trouble_is_told_in_the_end(trouble: Reply, kind: type[Exception]) -> None:
+    farm = Farm(trouble)
+    with pytest.raises(kind):
+        farm.http.send(calls.health())
+    assert len(farm.requests) == TRIES
+
+
+def test_a_wait_that_is_too_long_is_an_answer() -> None:
+    farm = Farm(refusal(429, "RATE_LIMITED", **{"Retry-After": "3600"}))
+    with pytest.raises(RateLimited):
+        farm.http.send(calls.health())
+    assert farm.slept == []
+
+
+@pytest.mark.parametrize("trouble", [httpx.ReadError("cut"), BUSY])
+def test_what_would_happen_twice_is_sent_once(trouble: Reply) -> None:
+    farm = Farm(trouble, OK)
+    with pytest.raises((FarmUnreachable, Unavailable)):
+        farm.http.send(calls.create_token(rest.CreateToken(name="n", role="viewer")))
+    assert len(farm.requests) == 1
+
+
+def test_a_refusal_is_not_tried_again() -> None:
+    farm = Farm(refusal(400, "INVALID_REQUEST"), OK)
+    with pytest.raises(InvalidRequest):
+        farm.http.send(calls.health())
+    assert len(farm.requests) == 1
+
+
+def test_a_lost_answer_to_a_new_task_is_asked_for_with_the_same_key() -> None:
+    farm = Farm(httpx.ReadError("cut"), refusal(409, "CONFLICT"))
+    with pytest.raises(Exception, match="No"):
+        farm.http.send(calls.create_task(rest.CreateTask(name="digits"), "the-key"))
+    assert [request.headers["Idempotency-Key"] for request in farm.requests] == ["the-key"] * 2
+    assert farm.requests[0].content == farm.requests[1].content
+
+
+def test_the_token_goes_in_the_header_and_the_base_path_stays() -> None:
+    farm = Farm(OK)
+    farm.http.send(calls.health())
+    (request,) = farm.requests
+    assert request.headers["Authorization"] == "Bearer secret-token"
+    assert str(request.url) == "http://127.0.0.1:9/base/api/health"
+
+
+def test_the_sentence_for_an_unreachable_farm_names_it_and_where_it_was_found() -> None:
+    farm = Farm(httpx.ConnectError("[Errno 111] Connection refused"))
+    with pytest.raises(FarmUnreachable) as raised:
+        farm.http.send(calls.health(), once=True)
+    assert len(farm.requests) == 1
+    for part in ("http://127.0.0.1:9/base", "AIFARM_URL", "connection refused"):
+        assert part in raised.value.message
+    assert "secret-token" not in raised.value.message
+
+
+def test_a_redirect_does_not_carry_the_token_away() -> None:
+    farm = Farm(httpx.Response(302, headers={"Location": "http://elsewhere.example/"}))
+    with pytest.raises(Exception, match="302"):
+        farm.http.send(calls.health())
+    assert len(farm.requests) == 1
+
+
+def never(_: float) -> None:
+    raise AssertionError("nothing may be waited for")
+
+
+def test_a_farm_that_answers_is_not_waited_for() -> None:
+    sleep: Callable[[float], None] = never
+    http = Http(ADDRESS, transport=httpx.MockTransport(lambda _: OK), sleep=sleep)
+    assert http.send(calls.health()).status == "ok"

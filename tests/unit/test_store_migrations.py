@@ -1,0 +1,157 @@
+"""The way from any earlier database to this version's tables, and the refusal of the way back."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, create_engine, inspect
+
+from aifarm.app.records import EventRecord
+from aifarm.store import DatabaseRefused, migrate, open_store
+from aifarm.store.tables import metadata
+
+EVENT = EventRecord(1, 1.0, "submitted", "…")
+
+NEXT = '''
+"""What the next version may bring."""
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.create_table("extra", sa.Column("id", sa.Integer, primary_key=True))
+    with op.batch_alter_table("tasks") as tasks:
+        tasks.add_column(sa.Column("extra", sa.Integer))
+    {more}
+'''
+
+
+def url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database of this version with one event in it."""
+    path = tmp_path / "farm.db"
+    store = open_store(url(path))
+    with store.transaction() as tx:
+        tx.add_event(EVENT)
+    store.close()
+    return path
+
+
+@pytest.fixture
+def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes the program one migration newer; gives a function that undoes that."""
+
+    def install(more: str = "") -> None:
+        scripts = tmp_path / "migrations"
+        shutil.copytree(migrate.SCRIPTS, scripts)
+        (scripts / "versions" / "0002_next.py").write_text(NEXT.format(more=more))
+        monkeypatch.setattr(migrate, "SCRIPTS", scripts)
+
+    return install
+
+
+def shape(engine: Engine) -> dict[str, Any]:
+    """Everything a database says of its tables."""
+    found = inspect(engine)
+    return {
+        name: {
+            "columns": [{**one, "type": str(one["type"])} for one in found.get_columns(name)],
+            "key": found.get_pk_constraint(name),
+            "foreign": found.get_foreign_keys(name),
+            "unique": found.get_unique_constraints(name),
+            "checks": found.get_check_constraints(name),
+            "indexes": sorted(found.get_indexes(name), key=lambda one: str(one["name"])),
+        }
+        for name in found.get_table_names()
+        if name != "alembic_version"
+    }
+
+
+def test_the_migrations_make_exactly_the_tables(path: Path) -> None:
+    migrated, made = create_engine(url(path)), create_engine("sqlite://")
+    metadata.create_all(made)
+    assert shape(migrated) == shape(made)
+    with migrated.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    migrated.dispose()
+    made.dispose()
+
+
+def test_a_database_that_is_up_to_date_is_left_alone(path: Path) -> None:
+    store = open_store(url(path))
+    assert store.events() == [EVENT]
+    store.close()
+    assert not list(path.parent.glob("*.before-*"))
+
+
+def test_an_older_database_is_copied_and_then_migrated(path: Path, next_version: Any) -> None:
+    next_version()
+    store = open_store(url(path))
+    assert store.events() == [EVENT]
+    store.close()
+    copy = path.with_name("farm.db.before-0002")
+    with closing(sqlite3.connect(copy)) as old, closing(sqlite3.connect(path)) as new:
+        tables = "SELECT name FROM sqlite_master WHERE name = 'extra'"
+        assert old.execute(tables).fetchall() == []
+        assert new.execute(tables).fetchall() == [("extra",)]
+        assert old.execute("SELECT id FROM events").fetchall() == [(1,)]
+        assert old.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_the_copy_serves_the_older_version(
+    path: Path, next_version: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_version()
+    open_store(url(path)).close()
+    monkeypatch.undo()
+    with pytest.raises(DatabaseRefused, match=r"newer AI Farm \(revision 0002; .* up to 0001"):
+        open_store(url(path))
+    store = open_store(url(path.with_name("farm.db.before-0002")))
+    assert store.events() == [EVENT]
+    store.close()
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(
+    path: Path, next_version: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = create_engine(url(path))
+    tables = shape(before)
+    next_version(more='raise RuntimeError("the disk went away")')
+    with pytest.raises(RuntimeError):
+        open_store(url(path))
+    assert shape(before) == tables
+    before.dispose()
+    monkeypatch.undo()
+    store = open_store(url(path))
+    assert store.events() == [EVENT]
+    store.close()
+
+
+def test_without_a_copy_nothing_is_migrated(path: Path, next_version: Any) -> None:
+    next_version()
+    path.with_name("farm.db.before-0002.unfinished").mkdir()
+    with pytest.raises(DatabaseRefused, match="not migrated, because no copy can be made"):
+        open_store(url(path))
+    migrated = create_engine(url(path))
+    assert "extra" not in inspect(migrated).get_table_names()
+    migrated.dispose()
+
+
+def test_a_copy_cut_short_is_made_again(path: Path, next_version: Any) -> None:
+    path.with_name("farm.db.before-0002.unfinished").write_bytes(b"half of a")
+    next_version()
+    open_store(url(path)).close()
+    assert [file.name for file in path.parent.glob("*.before-*")] == ["farm.db.before-0002"]

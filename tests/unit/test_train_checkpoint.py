@@ -1,0 +1,96 @@
+import hashlib
+import random
+import resource
+
+import numpy
+import pytest
+import torch
+
+from aifarm.train import checkpoint
+
+CPU = torch.device("cpu")
+
+
+def state(value=1.0):
+    return {"format": 1, "model": {"w": torch.full((100, 100), value)}, "config": {"a": [1, "b"]}}
+
+
+def test_what_is_saved_is_loaded_and_hashed(tmp_path):
+    written = checkpoint.save(state(), tmp_path / "new", step=120)
+    assert written.path == tmp_path / "new" / "step-00000120.pt"
+    data = written.path.read_bytes()
+    assert (written.size, written.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    loaded = checkpoint.load(written.path)
+    assert torch.equal(loaded["model"]["w"], state()["model"]["w"])
+    assert loaded["config"] == {"a": [1, "b"]}
+
+
+def test_a_failed_write_leaves_the_previous_file_and_nothing_else(tmp_path):
+    previous = checkpoint.save(state(), tmp_path, step=1).path.read_bytes()
+
+    class Unwilling:
+        def __reduce__(self):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save({**state(2.0), "late": Unwilling()}, tmp_path, step=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+    assert (tmp_path / "step-00000001.pt").read_bytes() == previous
+
+
+@pytest.fixture
+def _small_files():
+    """Files cannot grow beyond 10 kB, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("_small_files")
+def test_a_disk_that_refuses_is_an_oserror_and_leaves_nothing(tmp_path):
+    with pytest.raises(OSError, match="File too large"):
+        checkpoint.save(state(), tmp_path, step=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_format_is_refused(tmp_path):
+    torch.save({"format": 2}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="not a checkpoint of format 1"):
+        checkpoint.load(tmp_path / "x.pt")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return print, ("boom",)
+
+    torch.save({"format": 1, "model": Evil()}, tmp_path / "x.pt")
+    with pytest.raises(Exception, match="[Ww]eights.?only"):
+        checkpoint.load(tmp_path / "x.pt")
+
+
+def test_pruning_keeps_the_newest(tmp_path):
+    for step in (5, 100, 20):
+        checkpoint.save(state(), tmp_path, step)
+    checkpoint.prune(tmp_path, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step-00000020.pt",
+        "step-00000100.pt",
+    ]
+    assert checkpoint.newest(tmp_path).name == "step-00000100.pt"
+
+
+def draw():
+    return random.random(), numpy.random.normal(), torch.rand(3).tolist()
+
+
+def test_every_generator_goes_on_where_it_was_saved(tmp_path):
+    checkpoint.seed_everything(7)
+    draw()
+    saved = {"format": 1, "rng": checkpoint.rng_state(CPU)}
+    expected = draw(), draw()
+    path = checkpoint.save(saved, tmp_path, step=1).path
+    checkpoint.seed_everything(8)
+    checkpoint.restore_rng(checkpoint.load(path)["rng"], CPU)
+    assert (draw(), draw()) == expected
