@@ -4,7 +4,6 @@ import hashlib
 from typing import Any, Self
 
 from msgspec import UNSET
-from websockets.sync.client import ClientConnection
 
 from aifarm.wire import agent as wire
 from aifarm.wire.codec import decode_server, encode
@@ -18,13 +17,16 @@ class ScriptedAgent:
         self.name = name
         self._server = server
         self._http = server.http(server.token("agent"), **{"Client-ID": name})
-        self._socket: ClientConnection = server.socket(name)
+        self._connection = server.socket(name)
         self._seq = 0
         self.task: wire.AssignedTask | None = None
+
+    def __enter__(self) -> Self:
+        self._socket = self._connection.__enter__()
         self._say(
             wire.Hello(
                 boot_id="boot",
-                machine_id=f"machine-{name}",
+                machine_id=f"machine-{self.name}",
                 agent_version="0",
                 protocol=wire.PROTOCOL,
                 resources=wire.Resources(
@@ -33,12 +35,10 @@ class ScriptedAgent:
             )
         )
         self.hear(wire.Welcome)
-
-    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        self._connection.__exit__(None, None, None)
 
     def hear(self, kind: type[Any]) -> Any:
         """The next message of this kind; others are passed over."""

@@ -426,4 +426,4 @@ def test_a_wrong_token_and_a_dead_address_are_told(server: RunningServer) -> Non
 
 def test_what_answers_but_is_no_farm_is_told(server: RunningServer) -> None:
     with pytest.raises(NotFound):
-        aifarm.connect(f"{server.url}/elsewhere", "t")
+        aifarm.connect(f"{server.url}/elsewhere", server.admin_token)

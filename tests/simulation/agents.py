@@ -58,7 +58,7 @@ class Worker:
             self.write(kind(self.step))
         if wanted == "paused":
             return
-        self.step += 1
+        self.step = min(self.step + 1, self.steps)
         if self.step == self.fails_at:
             self.end(events.Failed("user_error", "the loss is not a number"))
             return
@@ -220,7 +220,6 @@ class SimAgent:
                 effects = self.session.reported(
                     key, worker.journal[position], self._clock.now, Mark("journal", 1, position + 1)
                 )
-                worker.journal[position] = None  # read once, as a consumed segment
                 self._carry_out(effects)
 
     def _report(self, key: RankKey, report: Any) -> None:

@@ -239,6 +239,23 @@ def test_the_end_of_a_task_leaves_one_row_per_tail(farm: Farm) -> None:
     check(farm)
 
 
+def test_a_failed_write_leaves_memory_as_it_was(farm: Farm) -> None:
+    """The transaction fails after its points were counted and sealed."""
+    farm.add(1, farm.points("loss", BLOCK - 1, 0))
+    missing = TaskRecord(Task("nobody", "ann", 1.0), TaskSpec("training", "net", {}))
+    hold = Hold(RankKey("nobody", 1, 0), "client", "ann", 1, 1, (), 0, False)
+    lost = farm.points("loss", 10, BLOCK - 1)
+    for _ in range(2):
+        with pytest.raises(StoreConflict), farm.store.transaction() as tx:
+            tx.add_points(RankKey(farm.task_id, 1, 0), lost)
+            tx.put_hold(hold.key, hold)
+    with pytest.raises(StoreConflict), farm.store.transaction() as tx:
+        tx.put_progress(missing)
+    farm.add(1, farm.points("loss", 10, BLOCK - 1))
+    assert farm.rows(1) == [BLOCK]
+    check(farm)
+
+
 def test_points_that_arrive_with_the_end_belong_to_it(farm: Farm) -> None:
     farm.add(1, farm.points("loss", 5, 0))
     late = farm.points("loss", 5, 5)
@@ -257,6 +274,7 @@ def test_an_attempt_that_resumed_takes_over_where_its_steps_begin(farm: Farm, ba
     first = 2 * BLOCK + 300
     farm.add(1, farm.points("loss", first, 0))
     farm.add(2, farm.points("loss", 700, first - back))
+    check(farm)
     farm.add(3, farm.points("loss", 300, first - back - 20))
     [series] = farm.store.series(farm.task_id, points=None)
     assert series.step == list(range(first - back + 280))

@@ -146,6 +146,7 @@ def test_commits_are_synced_and_only_the_writer_writes(store: SqlStore) -> None:
     assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
     with store._database.reader.connect() as connection:
         assert connection.execute(text("PRAGMA wal_autocheckpoint")).scalar() == 0
+        connection.execute(text("PRAGMA query_only = OFF"))
         with pytest.raises(Exception, match="readonly"):
             connection.execute(text("DELETE FROM events"))
 

@@ -39,7 +39,9 @@ def test_the_ragged_end_of_an_epoch_is_left_out(samples, batch_size, world_size,
     assert batches.count(samples, batch_size, world_size) == steps
 
 
-@pytest.mark.parametrize(("samples", "batch_size", "world_size"), [(0, 32, 1), (2, 32, 3), (9, 2, 3)])
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "world_size"), [(0, 32, 1), (2, 32, 3), (9, 2, 3)]
+)
 def test_too_few_samples_for_the_ranks_are_refused(samples, batch_size, world_size):
     with pytest.raises(PackageInvalid, match=f"cannot share {samples} training samples"):
         batches.count(samples, batch_size, world_size)

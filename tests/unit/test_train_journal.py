@@ -111,7 +111,9 @@ def test_a_metric_that_is_no_number_is_left_out(tmp_path):
     assert points(read(tmp_path / "j"))[0][2] == {"loss": 1.0}
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.one_of(st.none(), st.integers(1, 60)), max_size=12), st.integers(1, 30))
 def test_a_disk_that_takes_parts_or_nothing_leaves_no_torn_or_lost_line(
     tmp_path_factory, takes, count

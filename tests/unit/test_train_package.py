@@ -59,7 +59,9 @@ def test_a_missing_entry_is_named(tmp_path):
 def test_an_entry_may_be_called_like_a_module_of_the_standard_library(tmp_path, entry):
     import json
 
-    (tmp_path / entry).write_text("from dataclasses import dataclass\n@dataclass\nclass A:\n  x: int\n" + COMPLETE)
+    (tmp_path / entry).write_text(
+        "from dataclasses import dataclass\n@dataclass\nclass A:\n  x: int\n" + COMPLETE
+    )
     package = load(tmp_path, entry, REQUIRED)
     assert package.A(1).x == 1
     assert sys.modules["json"] is json

@@ -1,0 +1,49 @@
+"""Model code for the tests: small networks, good and bad."""
+
+SLOW = '''
+import time
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+
+class Drops(Dataset):
+    """Each sample takes as long as the config says."""
+
+    def __init__(self, cfg):
+        self.seconds = cfg["seconds"]
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        time.sleep(self.seconds)
+        x = torch.tensor([float(index), 1.0])
+        return x, x.sum().unsqueeze(0)
+
+
+def build_model(cfg):
+    return nn.Linear(2, 1)
+
+
+def build_data(cfg):
+    return Drops(cfg)
+'''
+
+NO_IMPORT = "import a_library_that_is_not_there\n"
+
+NO_FORWARD = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+
+def build_model(cfg):
+    return nn.Linear(7, 2)
+
+
+def build_data(cfg):
+    return TensorDataset(torch.zeros(8, 4), torch.zeros(8, dtype=torch.long))
+"""
+
+NOTHING_BUILT = "x = 1\n"

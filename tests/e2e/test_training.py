@@ -1,0 +1,96 @@
+"""From a script to trained weights: the whole farm, as a researcher uses it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import aifarm
+from aifarm import Farm
+from e2e.packages import NO_FORWARD, NO_IMPORT, NOTHING_BUILT, SLOW
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+
+
+def load_model(state: dict[str, torch.Tensor]) -> nn.Module:
+    namespace: dict[str, object] = {}
+    exec((DIGITS / "model.py").read_text(), namespace)
+    model = namespace["build_model"]({})
+    assert isinstance(model, nn.Module)
+    model.load_state_dict(state)
+    return model
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_a_model_is_trained_and_its_weights_load(farm: Farm, world_size: int) -> None:
+    package = farm.publish(DIGITS, name="digits")
+    task = farm.submit(
+        package=package,
+        epochs=12,
+        batch_size=32,
+        learning_rate=0.003,
+        distributed=world_size > 1,
+        n_clients=world_size,
+    )
+    task.wait(timeout=100)
+    assert task.metrics_latest["final_accuracy"] >= 0.95
+    assert len(set(task.clients)) == world_size
+    assert load_model(task.state_dict())
+    history = task.metrics(names=["loss"], points=None)
+    steps = history["loss"]["step"]
+    assert steps == list(range(1, len(steps) + 1))
+    provenance = task.attempts()[0].provenance
+    assert provenance["0"]["torch"] == torch.__version__
+    assert len(provenance) == world_size
+
+
+def test_pause_and_resume_act_on_the_training_loop(farm: Farm) -> None:
+    package = farm.publish(SLOW, name="slow")
+    config = {"seconds": 0.005}
+    task = farm.submit(package=package, epochs=200, batch_size=2, config=config)
+    until_running(task)
+    assert task.pause().observed == "paused"
+    first = task.metrics(points=None)["loss"]["step"][-1]
+    with pytest.raises(TimeoutError):
+        task.wait(timeout=1.0)
+    assert task.metrics(points=None)["loss"]["step"][-1] <= first + 1
+    assert task.resume().observed == "running"
+    for update in task.watch():
+        if update.progress > 100.0 * (first + 20) / 2000:
+            break
+    assert task.stop(reason="seen enough").observed == "stopped"
+    assert task.checkpoint().step > first
+
+
+def until_running(task: aifarm.Task) -> None:
+    for update in task.watch():
+        if update.status == "running" and update.metrics:
+            return
+
+
+@pytest.mark.parametrize(
+    ("source", "cause", "words"),
+    [
+        (NO_IMPORT, "package_invalid", "No module named 'a_library_that_is_not_there'"),
+        (NOTHING_BUILT, "package_invalid", "build_model"),
+        (NO_FORWARD, "user_error", "the forward pass failed"),
+    ],
+)
+def test_bad_code_ends_in_one_clear_sentence(
+    farm: Farm, source: str, cause: str, words: str
+) -> None:
+    task = farm.submit(package=farm.publish(source, name="bad"), epochs=1, batch_size=4)
+    with pytest.raises(aifarm.TaskFailed, match=words) as failed:
+        task.wait(timeout=60)
+    assert task.refresh().cause == cause
+    assert "Traceback" not in str(failed.value)
+    assert any("Traceback" in line for line in task.logs())
+
+
+def test_what_no_client_can_meet_waits_and_says_why(farm: Farm) -> None:
+    package = farm.publish(SLOW, name="slow")
+    task = farm.submit(package=package, min_cpu_cores=4096, config={"seconds": 0})
+    reasons = {missing.client: missing.reason for missing in task.why().clients}
+    assert all("4096 CPU cores" in reason for reason in reasons.values())
+    assert task.stop().observed == "stopped"
