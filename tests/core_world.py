@@ -501,6 +501,9 @@ class World:
 
     def _check_contact(self) -> None:
         for task in self.farm.tasks.values():
+            if task.revocable:
+                (rank,) = task.ranks
+                assert rank.lost
             for rank in task.ranks:
                 client = self.farm.clients[rank.client_id]
                 if rank.ended:

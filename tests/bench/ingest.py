@@ -34,6 +34,8 @@ class Reporter:
         self._name = f"ws{number}"
         self._points = points
         self.stored = 0
+        self._expected: float = float("inf")
+        self._all_stored = asyncio.Event()
 
     async def run(self, until: float) -> None:
         headers = {"Client-ID": self._name, "Authorization": f"Bearer {self._farm.agent}"}
@@ -54,8 +56,9 @@ class Reporter:
                 )
                 await socket.send(encode(message).decode())
                 await asyncio.sleep(max(0.0, INTERVAL - (time.perf_counter() - began)))
-            while self.stored < step:
-                await asyncio.sleep(0.005)
+            self._expected = step
+            if self.stored < step:
+                await self._all_stored.wait()
             acks.cancel()
 
     async def _begin(self, socket: ClientConnection) -> str:
@@ -80,6 +83,8 @@ class Reporter:
             message = decode_server(frame)
             if isinstance(message, Ack):
                 self.stored = (message.seq - 1) * self._points
+                if self.stored >= self._expected:
+                    self._all_stored.set()
 
 
 async def _measure(farm: Server, points: int) -> tuple[float, float]:

@@ -39,15 +39,19 @@ def delayed(url: str, seconds: float) -> Any:
     return store
 
 
-async def main() -> None:
+async def serve(settings: server.Settings, lags: list[float]) -> None:
+    sampler = asyncio.create_task(sample_lag(lags))
+    await server._serve(settings)
+    sampler.cancel()
+
+
+def main() -> None:
     port, data_dir, delay, lag_file = sys.argv[1:]
     if float(delay):
         server.open_store = lambda url: delayed(url, float(delay))
     lags: list[float] = []
-    sampler = asyncio.create_task(sample_lag(lags))
-    await server._serve(server.Settings(port=int(port), data_dir=Path(data_dir)))
-    sampler.cancel()
+    asyncio.run(serve(server.Settings(port=int(port), data_dir=Path(data_dir)), lags))
     Path(lag_file).write_text(json.dumps(lags))
 
 
-asyncio.run(main())
+main()

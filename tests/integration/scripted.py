@@ -94,7 +94,7 @@ class ScriptedAgent:
 
     def end(self, status: str = "completed", **more: Any) -> None:
         """Reports the rank's end; returns when that is durable."""
-        self._about(wire.TaskResult, status=status, **more)
+        self._tell(wire.TaskResult, status=status, **more)
         self.hear(wire.TaskResultAck)
 
     def _ids(self) -> dict[str, Any]:
@@ -104,12 +104,14 @@ class ScriptedAgent:
         return {"task_id": self.task.id, "attempt": farm.attempt, "rank": farm.rank}
 
     def _about(self, kind: type[Any], **fields: Any) -> None:
+        """Says it, and returns when it is durable."""
+        self._tell(kind, **fields)
+        while self.hear(wire.Ack).seq < self._seq:
+            pass
+
+    def _tell(self, kind: type[Any], **fields: Any) -> None:
         self._seq += 1
         self._say(kind(**self._ids(), seq=self._seq, **fields))
-        while True:
-            ack = self.hear(wire.Ack)
-            if ack.seq >= self._seq:
-                return
 
     def _say(self, message: Any) -> None:
         self._socket.send(encode(message).decode())

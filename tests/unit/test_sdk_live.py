@@ -101,7 +101,9 @@ def farm(
 
 
 def subscription(socket: ServerConnection) -> live.Subscribe:
-    return msgspec.json.decode(socket.recv(), type=live.Subscribe)
+    frame = socket.recv()
+    assert isinstance(frame, str)
+    return msgspec.json.decode(frame, type=live.Subscribe)
 
 
 def at_once(seconds: float) -> None:
@@ -158,6 +160,15 @@ def test_a_refused_upgrade_is_final_and_a_busy_server_is_not() -> None:
         with pytest.raises(Unauthorized, match="No such token"):
             next(listen(http, ["farm"], sleep=at_once))
         assert answers == []
+
+
+def test_a_server_that_does_not_understand_is_not_asked_again_and_again() -> None:
+    def handler(socket: ServerConnection) -> None:
+        subscription(socket)
+        socket.close(1003, "speak otherwise")
+
+    with farm(handler) as http, pytest.raises(ServerError, match="speak otherwise"):
+        next(listen(http, ["farm"], sleep=at_once))
 
 
 def test_waiting_ends_after_its_timeout() -> None:
