@@ -16,6 +16,10 @@ import httpx
 
 from integration.running import free_port
 
+WORKSPACE = Path("build")
+"""On the disk that holds the project: a farm's data would lie on a real one, not in memory."""
+WORKSPACE.mkdir(exist_ok=True)
+
 
 class Server:
     """`lags`: seconds by which the event loop was late, once the server has ended."""
@@ -64,8 +68,7 @@ class Server:
 
 @contextmanager
 def server(commit_delay: float = 0.0) -> Iterator[Server]:
-    """On the disk that holds the working folder: a farm's data would lie on a real one."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(dir=WORKSPACE) as folder:
         running = Server(Path(folder), commit_delay)
         try:
             yield running

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aifarm import Farm
 from aifarm.cli.localfarm import LocalFarm
+from bench.farm import WORKSPACE
 from bench.stats import Figure, interval
 
 PAIRS, GOAL = 15, 10.0
@@ -63,7 +64,7 @@ def _warm(farm: Farm, package: object) -> float:
 
 
 def run() -> list[Figure]:
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+    with tempfile.TemporaryDirectory(dir=WORKSPACE) as name:
         folder = Path(name)
         script = folder / "train.py"
         script.write_text(SCRIPT)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from aifarm.cli.localfarm import LocalFarm
+from bench.farm import WORKSPACE
 from bench.stats import Figure, percentile
 
 TASKS, GOAL = 30, 0.150
@@ -28,7 +29,7 @@ def build_data(cfg):
 def run() -> list[Figure]:
     seconds = []
     with (
-        tempfile.TemporaryDirectory(dir=Path.cwd()) as folder,
+        tempfile.TemporaryDirectory(dir=WORKSPACE) as folder,
         LocalFarm(Path(folder), agents=1) as local,
         local.connect() as farm,
     ):
