@@ -71,15 +71,14 @@ class _Failed(_Line, tag="failed"):
     message: str
 
 
-_decode = msgspec.json.Decoder(
-    _Started | _Points | _Running | _Paused | _Checkpoint | _Finished | _Stopped | _Failed
-).decode
+Line = _Started | _Points | _Running | _Paused | _Checkpoint | _Finished | _Stopped | _Failed
+_lines: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 
 
 def parse(line: bytes) -> Report | None:
     """The report that a journal line makes, or None where it makes none."""
     try:
-        read = _decode(line)
+        read = _lines.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         logger.warning("a line of the journal is left out: %s: %.100r", error, line)
         return None
@@ -137,6 +136,7 @@ class Journal:
         self._segment = mark.segment if mark else 1
         self._offset = mark.offset if mark else 0
         self._rest = b""
+        self._first = self._segment
 
     def read(self) -> list[tuple[Report, Mark]]:
         """The next reports, about WINDOW bytes of them; [] when there is nothing new.
@@ -151,13 +151,16 @@ class Journal:
                 return self._reports(data)
             self._segment, self._offset, self._rest = self._segment + 1, 0, b""
 
+    @property
+    def discardable(self) -> bool:
+        """Whether segments lie before the one that is read."""
+        return self._first < self._segment
+
     def discard(self, mark: Mark) -> None:
         """Removes the segments before `mark`, which is safely stored."""
-        for segment in range(mark.segment - 1, 0, -1):
-            try:
-                self._path(segment).unlink()
-            except FileNotFoundError:
-                return
+        for segment in range(self._first, mark.segment):
+            self._path(segment).unlink(missing_ok=True)
+        self._first = mark.segment
 
     def _path(self, segment: int) -> Path:
         return self._folder / f"{segment:08d}.jsonl"

@@ -21,26 +21,35 @@ class Process(NamedTuple):
         return stat is not None and stat.start_time == self.start_time and stat.state != "Z"
 
 
+def look(pid: int) -> Process | None:
+    stat = _stat(pid)
+    return Process(pid, stat.start_time) if stat else None
+
+
 class _Stat(NamedTuple):
     state: str
     session: int
     start_time: int
 
 
-def kill_session(leader: Process, number: signal.Signals) -> None:
-    """Signals every process of the session that `leader` began, also when it has ended itself."""
+def kill_session(leader: Process, number: signal.Signals) -> bool:
+    """Signals every process of the session that `leader` began, also when it has ended itself.
+
+    Returns whether there was any.
+    """
+    try:
+        os.killpg(leader.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    found = False
     for pid, stat in _all():
         # A process of this session cannot be older than its leader.
-        if stat.session == leader.pid and stat.start_time >= leader.start_time:
+        ours = stat.session == leader.pid and stat.start_time >= leader.start_time
+        if ours and stat.state != "Z":
+            found = True
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-
-
-def session_lives(leader: Process) -> bool:
-    return any(
-        stat.session == leader.pid and stat.start_time >= leader.start_time and stat.state != "Z"
-        for _, stat in _all()
-    )
+    return found
 
 
 def oom_kills() -> int:

@@ -1,0 +1,69 @@
+"""Where the ranks of a gang meet, and what each worker's environment says about it."""
+
+import ipaddress
+import random
+from collections.abc import Sequence
+
+import psutil  # type: ignore[import-untyped]
+
+from aifarm.wire.agent import AssignedTask, Endpoint
+from aifarm_agent.events import RankKey
+
+
+def environment(
+    key: RankKey,
+    task: AssignedTask,
+    gpus: Sequence[str],
+    endpoint: Endpoint | None,
+    interface: str | None,
+) -> dict[str, str]:
+    """torchrun's contract, for one worker per rank; `gpus` are UUIDs.
+
+    `interface`: the network interface of the gang's traffic, since gloo would take the one that
+    the host's name resolves to, often loopback.
+    """
+    env = {
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus),
+        "OMP_NUM_THREADS": str(task.requirements.min_cpu_cores),
+    }
+    if endpoint is None or not task.farm:
+        return env
+    env |= {
+        "RANK": str(key.rank),
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": str(task.farm.world_size),
+        "LOCAL_WORLD_SIZE": "1",
+        "GROUP_RANK": str(key.rank),
+        "MASTER_ADDR": endpoint.address,
+        "MASTER_PORT": str(endpoint.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": str(key.attempt - 1),
+    }
+    if interface:
+        env |= {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
+    return env
+
+
+def interface_of(address: str) -> str | None:
+    """The name of the network interface that has this address, if one has."""
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(known.address.partition("%")[0] == address for known in addresses):
+            return str(name)
+    return None
+
+
+def bind_address(address: str) -> str:
+    """Where to listen for peers that are told `address`: nowhere wider than need be."""
+    try:
+        if ipaddress.ip_address(address).is_loopback or interface_of(address):
+            return address
+    except ValueError:
+        pass  # a name
+    return "0.0.0.0"
+
+
+def ports(choice: range | None) -> list[int]:
+    """The ports to try in turn: 0 is any."""
+    if choice is None:
+        return [0]
+    return random.sample(choice, len(choice))

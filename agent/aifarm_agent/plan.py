@@ -1,0 +1,56 @@
+"""What a worker is started with."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aifarm.wire.agent import AssignedTask
+from aifarm_agent.events import RankKey
+
+CHECKPOINT_SECONDS = 300
+KEEP_CHECKPOINTS = 2
+
+
+class Settings(NamedTuple):
+    """What the owner of the machine may choose.
+
+    `grace`: seconds that a worker has to stop. `orphan_limit`: seconds that workers go on without
+    an agent. `advertise`: the address that a gang's peers are told; None is the one towards the
+    server. `rank_ports`: where a gang may meet; None is any port.
+    """
+
+    grace: float = 30.0
+    orphan_limit: float = 3600.0
+    advertise: str | None = None
+    rank_ports: range | None = None
+
+
+class Package(NamedTuple):
+    """An unpacked package."""
+
+    folder: Path
+    kind: str
+    entry: str
+
+
+class Plan(NamedTuple):
+    """`resume`: the checkpoint to begin with."""
+
+    task: AssignedTask
+    package: Package
+    resume: Path | None
+
+    def task_file(self, key: RankKey) -> dict[str, Any]:
+        """What the worker finds in task.json, but for its sockets and desired state."""
+        farm = self.task.farm
+        return {
+            **key._asdict(),
+            "world_size": farm.world_size if farm else 1,
+            "local_rank": 0,
+            "kind": self.package.kind,
+            "entry": self.package.entry,
+            "package_dir": str(self.package.folder),
+            "config": self.task.config,
+            "resume": str(self.resume) if self.resume else None,
+            "checkpoint_seconds": CHECKPOINT_SECONDS,
+            "keep_checkpoints": KEEP_CHECKPOINTS,
+        }

@@ -1,0 +1,224 @@
+"""One rank's run folder: its files, its sockets, and the worker that writes there."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aifarm.wire.types import DesiredState
+from aifarm_agent.events import Died, End, Failed, Mark, RankKey
+from aifarm_agent.journal import Journal
+from aifarm_agent.logtail import LogTail
+from aifarm_agent.processes import Process, kill_session, oom_kills
+from aifarm_agent.workdir import boot_id
+
+TERM_SECONDS = 5.0
+"""From SIGTERM to SIGKILL."""
+LINGER_SECONDS = 5.0
+"""How long a worker may take to exit after its last line."""
+UNTOLD_SECONDS = 1.0
+"""How long the warm process may take to say how a worker ended."""
+
+
+def folder_of(runs: Path, key: RankKey) -> Path:
+    return runs / f"{key.task_id}.{key.attempt}.{key.rank}"
+
+
+def key_of(folder: Path) -> RankKey | None:
+    """The rank that a run folder is for; None for a folder that is none."""
+    try:
+        task_id, attempt, rank = folder.name.rsplit(".", 2)
+        return RankKey(task_id, int(attempt), int(rank))
+    except ValueError:
+        return None
+
+
+class Run:
+    """`marks`: how far its files were consumed. `rung` is called when its worker has news."""
+
+    def __init__(
+        self,
+        key: RankKey,
+        folder: Path,
+        sockets: Path,
+        marks: Mapping[str, Mark],
+        rung: Callable[["Run"], None],
+    ) -> None:
+        self.key = key
+        self.folder = folder
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.journal = Journal(folder / "journal", marks.get("journal"))
+        self.log = LogTail(folder / "log", marks.get("log"))
+        self.desired: DesiredState | None = None
+        self.launching = False
+        self.abandoned = False
+        self.settled = False
+        self.last: tuple[End, Mark] | None = None
+        self._told: DesiredState | None = None
+        self._killed = False
+        self._missing_since: float | None = None
+        self._stop_since: float | None = None
+        self._last_since: float | None = None
+        kept = self._load("worker.json")
+        self._rebooted = bool(kept) and kept["boot_id"] != boot_id()
+        self._oom_kills = kept.get("oom_kills", 0)
+        self.worker = self._process(kept)
+        name = hashlib.sha256(str(key).encode()).hexdigest()[:12]
+        self._doorbell, self._control = sockets / f"b{name}", sockets / f"c{name}"
+        self._bell = self._bind()
+        self._rung = rung
+
+    # ------------------------------------------------------------ its worker
+
+    @property
+    def known_before(self) -> bool:
+        """Whether a worker was ever started here."""
+        return (self.folder / "task.json").exists()
+
+    def write_task(self, desired: DesiredState, task: dict[str, Any]) -> None:
+        self.desired = self._told = desired
+        sockets = {"doorbell": str(self._doorbell), "control": str(self._control)}
+        self._save("task.json", {**task, **sockets, "desired": desired})
+
+    def spawned(self, worker: Process) -> None:
+        self.worker = worker
+        self._oom_kills = oom_kills()
+        self._save(
+            "worker.json",
+            {**worker._asdict(), "boot_id": boot_id(), "oom_kills": self._oom_kills},
+        )
+        if self._killed:
+            self.kill()
+
+    def store_opened(self, store: Process) -> None:
+        """The gang's rendezvous runs as a process of its own."""
+        self._save("store.json", {**store._asdict(), "boot_id": boot_id()})
+
+    def steer(self, desired: DesiredState) -> None:
+        self.desired = desired
+        self.send()
+
+    def send(self) -> None:
+        """Tells the worker what is desired; one that does not listen yet is told again later."""
+        if self.desired == self._told:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            with contextlib.suppress(OSError):
+                sender.sendto(json.dumps({"desired": self.desired}).encode(), str(self._control))
+                self._told = self.desired
+
+    def kill(self) -> None:
+        self._killed = True
+        self._signal(signal.SIGKILL)
+
+    def insist(self, now: float, grace: float) -> None:
+        """Called now and then: repeats what was not obeyed, in the end by force."""
+        if self.worker is None or self.settled:
+            return
+        self.send()
+        if self._killed:
+            self.kill()
+        elif self.last is not None:
+            self._last_since = self._last_since or now
+            if now >= self._last_since + LINGER_SECONDS:
+                self.kill()
+        elif self.desired == "stopped":
+            self._stop_since = self._stop_since or now
+            if now >= self._stop_since + grace + TERM_SECONDS:
+                self.kill()
+            elif now >= self._stop_since + grace:
+                self._signal(signal.SIGTERM)
+        else:
+            self._stop_since = None
+
+    def gone(self, now: float) -> bool:
+        """Whether there is no worker any more, or there will be none."""
+        if self.launching:
+            return False
+        if self.worker is None:
+            return self._killed or self.abandoned
+        if (self.folder / "exit.json").exists():
+            return True
+        if self.worker.alive:
+            return False
+        self._missing_since = self._missing_since or now
+        return now >= self._missing_since + UNTOLD_SECONDS
+
+    def end(self) -> tuple[End, Mark | None]:
+        """How it ended, once it is gone and its journal was read to the end."""
+        if self.worker is not None:
+            kill_session(self.worker, signal.SIGKILL)  # what it started and left behind
+        if self.last is not None:
+            return self.last
+        left = self._load("exit.json")
+        if left:
+            code, number = left.get("code"), left.get("signal")
+            starved = number == signal.SIGKILL and oom_kills() > self._oom_kills
+            return Died(code, number, starved and not self._killed), None
+        if self.worker is not None and not self._killed:
+            return Failed("agent_lost", "The warm process ended, and the worker with it."), None
+        if self._rebooted:
+            return Failed("agent_lost", "The machine was restarted."), None
+        return Died(), None
+
+    # ------------------------------------------------------------ its files
+
+    def close(self) -> None:
+        """Leaves everything for a later agent."""
+        self._bell.close()
+
+    def remove(self) -> None:
+        """Leaves nothing."""
+        self.close()
+        for process in (self.worker, self._process(self._load("store.json"))):
+            if process is not None:
+                kill_session(process, signal.SIGKILL)
+        for path in (self._doorbell, self._control, self.folder / "task.json"):
+            path.unlink(missing_ok=True)  # without task.json nobody takes the rest for a run
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def heard(self) -> None:
+        """The doorbell rang, perhaps many times."""
+        with contextlib.suppress(BlockingIOError):
+            while self._bell.recv(64):
+                pass
+        self._rung(self)
+
+    def fileno(self) -> int:
+        return self._bell.fileno()
+
+    def _bind(self) -> socket.socket:
+        bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        bell.setblocking(False)
+        self._doorbell.unlink(missing_ok=True)
+        bell.bind(str(self._doorbell))
+        return bell
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.worker is not None:
+            kill_session(self.worker, number)
+
+    def _process(self, kept: dict[str, Any]) -> Process | None:
+        """What was kept of a process, if it is of this boot."""
+        if kept.get("boot_id") != boot_id():
+            return None
+        return Process(kept["pid"], kept["start_time"])
+
+    def _save(self, name: str, value: dict[str, Any]) -> None:
+        fresh = self.folder / f"{name}.new"
+        fresh.write_text(json.dumps(value))
+        os.replace(fresh, self.folder / name)
+
+    def _load(self, name: str) -> dict[str, Any]:
+        try:
+            value = json.loads((self.folder / name).read_text())
+        except (OSError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}

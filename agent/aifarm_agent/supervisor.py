@@ -1,0 +1,288 @@
+"""Runs the workers: starts them through the warm process, reads what they write, ends them.
+
+It decides nothing about tasks. What it sees goes to `Desk`, in batches of one wake-up each.
+"""
+
+import asyncio
+import logging
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from aifarm.wire.agent import AssignedTask, Endpoint
+from aifarm.wire.types import DesiredState
+from aifarm_agent import events, gang
+from aifarm_agent.checkpoints import Checkpoints
+from aifarm_agent.events import Mark, RankKey, Report, Restored
+from aifarm_agent.plan import Package, Plan, Settings
+from aifarm_agent.processes import Process, kill_session, look
+from aifarm_agent.run import Run, folder_of, key_of
+from aifarm_agent.warm import WarmError, WarmProcess
+from aifarm_agent.workdir import WorkDir
+
+logger = logging.getLogger(__name__)
+
+LOOK = 0.5
+"""Seconds between two looks at every run, for what no doorbell tells: logs, silent deaths."""
+
+Items = Sequence[tuple[Report, Mark | None]]
+
+
+class Desk(Protocol):
+    """Who takes the reports."""
+
+    def report(self, key: RankKey, items: Items) -> None:
+        """Stores what comes of them in one transaction, then acts on it."""
+
+    def marks(self, key: RankKey) -> dict[str, Mark]:
+        """How far a rank's files were consumed, safely stored."""
+
+    def knows(self, key: RankKey) -> bool: ...
+
+    def wants_log(self, key: RankKey) -> bool: ...
+
+
+class Supervisor:
+    """`gpus`: the UUIDs by number. `address`: ours, on the way to the server."""
+
+    def __init__(
+        self,
+        workdir: WorkDir,
+        checkpoints: Checkpoints,
+        desk: Desk,
+        gpus: Sequence[str],
+        address: Callable[[], str],
+        settings: Settings,
+    ) -> None:
+        self._workdir = workdir
+        self._checkpoints = checkpoints
+        self._desk = desk
+        self._gpus = gpus
+        self._address = address
+        self._settings = settings
+        self._runs: dict[RankKey, Run] = {}
+        self._plans: dict[RankKey, Plan] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._warm = WarmProcess(
+            workdir.path, workdir.sockets / "warm", self._warm_lost, settings.orphan_limit
+        )
+
+    # ------------------------------------------------------------ its life
+
+    async def restore(self) -> list[Restored]:
+        """Takes up the runs that an earlier agent left; the rest of it is removed."""
+        workers = await self._listed()
+        for folder in self._workdir.runs.iterdir():
+            key = key_of(folder)
+            if key is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            run = self._open(key)
+            if run.worker is None and folder in workers:
+                run.spawned(workers[folder])
+            run.abandoned = run.worker is None
+            if not run.known_before and not self._desk.knows(key):
+                self.forget(key)
+        return [Restored(key, True) for key in self._runs]
+
+    async def begin(self) -> None:
+        """Reads what happened meanwhile, and warms up."""
+        for run in list(self._runs.values()):
+            self._look(run)
+        self._spawn(self._watch())
+        self._spawn(self._warm_up())
+
+    async def close(self, shut_down: bool) -> None:
+        """Leaves the workers to a later agent; with `shut_down`, which needs that there are none,
+        the warm process ends, too."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for run in self._runs.values():
+            self._loop.remove_reader(run.fileno())
+            run.close()
+        await self._warm.close(shut_down)
+
+    async def end_all(self) -> None:
+        """No worker is left, however it stands with its task."""
+        while self.busy:
+            for run in list(self._runs.values()):
+                run.kill()
+                self._look(run)
+            await asyncio.sleep(0.05)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a worker lives."""
+        return any(run.worker is not None and not run.settled for run in self._runs.values())
+
+    # ------------------------------------------------------------ orders
+
+    def prepare(
+        self, key: RankKey, task: AssignedTask, package: Package, resume: Path | None
+    ) -> None:
+        self._plans[key] = Plan(task, package, resume)
+        self._open(key)
+
+    def open_endpoint(self, key: RankKey) -> None:
+        run = self._open(key)
+        self._spawn(self._open_endpoint(run))
+
+    def launch(self, key: RankKey, endpoint: Endpoint | None, desired: DesiredState) -> None:
+        run = self._runs[key]
+        run.launching = True
+        self._spawn(self._launch(run, endpoint, desired))
+
+    def steer(self, key: RankKey, desired: DesiredState) -> None:
+        if key in self._runs:
+            self._runs[key].steer(desired)
+
+    def kill(self, key: RankKey) -> None:
+        """Answered by the rank's end, at once where there is no worker."""
+        run = self._runs.get(key)
+        if run is None:
+            self._loop.call_soon(self._desk.report, key, [(events.Died(), None)])
+        else:
+            run.kill()
+            self._loop.call_soon(self._look, run)
+
+    def forget(self, key: RankKey) -> None:
+        self._plans.pop(key, None)
+        run = self._runs.pop(key, None)
+        if run is not None:
+            self._loop.remove_reader(run.fileno())
+            run.remove()
+
+    # ------------------------------------------------------------ what is seen
+
+    def _look(self, run: Run) -> None:
+        """Passes on what is new of a run; its end once nothing is left to read."""
+        if run.settled:
+            return
+        gone = run.gone(self._loop.time())  # looked at first: what it wrote before is read below
+        items: list[tuple[Report, Mark | None]] = []
+        found = run.journal.read()
+        for report, mark in found:
+            items += self._noted(run, report, mark)
+        if self._desk.wants_log(run.key) and not gone:
+            lines, mark = run.log.read()
+            if lines:
+                items.append((events.LogLines(lines), mark))
+        if found:
+            self._loop.call_soon(self._look, run)  # there may be more
+        elif gone:
+            run.settled = True
+            lines, mark = run.log.read(final=True)
+            if lines:
+                items.append((events.LogLines(lines), mark))
+            items.append(run.end())
+        if items:
+            self._desk.report(run.key, items)
+
+    def _noted(self, run: Run, report: Report, mark: Mark) -> Items:
+        """What of a journal line is passed on now."""
+        match report:
+            case events.Finished() | events.Stopped() | events.Failed():
+                run.last = (report, mark)  # told once the worker has let go of its GPU
+                return []
+            case events.Started():
+                run.send()  # it listens now
+            case events.CheckpointWritten(checkpoint):
+                kept = self._checkpoints.keep(run.key.task_id, run.folder, checkpoint)
+                return [(events.CheckpointWritten(kept), mark)] if kept else []
+        return [(report, mark)]
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK)
+            for run in list(self._runs.values()):
+                run.insist(self._loop.time(), self._settings.grace)
+                self._look(run)
+                if run.journal.discardable:
+                    mark = self._desk.marks(run.key).get("journal")
+                    if mark:
+                        run.journal.discard(mark)
+
+    # ------------------------------------------------------------ the warm process
+
+    async def _listed(self) -> dict[Path, Process]:
+        """The workers of a warm process that an earlier agent left, by run folder."""
+        if not await self._warm.find():
+            return {}
+        try:
+            listed = (await self._warm.ask("list"))["workers"]
+        except WarmError:
+            return {}
+        return {Path(w["run_dir"]): Process(w["pid"], w["start_time"]) for w in listed}
+
+    async def _warm_up(self) -> None:
+        try:
+            await self._warm.ask("hello")
+        except WarmError as error:
+            logger.warning("%s", error)
+
+    def _warm_lost(self) -> None:
+        logger.warning("the warm process ended")
+        for run in self._runs.values():
+            self._loop.call_soon(self._look, run)
+        self._spawn(self._warm_up())
+
+    async def _open_endpoint(self, run: Run) -> None:
+        address = self._settings.advertise or self._address()
+        refusal = WarmError("No port is free.")
+        for port in gang.ports(self._settings.rank_ports):
+            try:
+                opened = await self._warm.ask(
+                    "store", run_dir=str(run.folder), host=gang.bind_address(address), port=port
+                )
+            except WarmError as error:
+                refusal = error
+                continue
+            store = look(opened["pid"])
+            if store is not None:
+                self._keep_store(run, store)
+            self._desk.report(run.key, [(events.EndpointOpened(address, opened["port"]), None)])
+            return
+        failed = events.Failed("agent_lost", f"No rendezvous could be opened: {refusal}")
+        self._desk.report(run.key, [(failed, None)])
+
+    async def _launch(self, run: Run, endpoint: Endpoint | None, desired: DesiredState) -> None:
+        plan = self._plans.pop(run.key)
+        farm = plan.task.farm
+        assert farm  # noqa: S101 - for mypy; the session takes no task without
+        try:
+            gpus = [self._gpus[number] for number in farm.gpus if number < len(self._gpus)]
+            interface = gang.interface_of(self._address()) if endpoint else None
+            env = gang.environment(run.key, plan.task, gpus, endpoint, interface)
+            run.write_task(run.desired or desired, plan.task_file(run.key))
+            spawned = await self._warm.ask("spawn", run_dir=str(run.folder), env=env)
+            run.spawned(Process(spawned["pid"], spawned["start_time"]))
+        except (WarmError, OSError) as error:
+            failed = events.Failed("agent_lost", f"This machine cannot run tasks: {error}")
+            run.settled = True
+            self._desk.report(run.key, [(failed, None)])
+        run.launching = False
+        self._look(run)
+
+    def _keep_store(self, run: Run, store: Process) -> None:
+        if self._runs.get(run.key) is run:
+            run.store_opened(store)
+        else:
+            kill_session(store, signal.SIGKILL)
+
+    def _open(self, key: RankKey) -> Run:
+        run = self._runs.get(key)
+        if run is None:
+            folder = folder_of(self._workdir.runs, key)
+            run = Run(key, folder, self._workdir.sockets, self._desk.marks(key), self._look)
+            self._runs[key] = run
+            self._loop.add_reader(run.fileno(), run.heard)
+        return run
+
+    def _spawn(self, coroutine: "asyncio._CoroutineLike[None]") -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

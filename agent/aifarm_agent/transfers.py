@@ -1,0 +1,159 @@
+"""Packages and checkpoints between this machine and the server."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Protocol
+
+from aifarm.wire.agent import AssignedTask, CheckpointRef, PackageRef
+from aifarm_agent import events
+from aifarm_agent.checkpoints import Checkpoints, intact
+from aifarm_agent.events import Checkpoint, RankKey, Report
+from aifarm_agent.plan import Package
+from aifarm_agent.rest import Refused, Rest
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 2
+"""Transfers that go on at the same time."""
+
+Told = Callable[[RankKey, Report], None]
+
+
+class Prepared(Protocol):
+    def __call__(
+        self, key: RankKey, task: AssignedTask, package: Package, resume: Path | None
+    ) -> None:
+        """Everything that the rank needs is on this disk."""
+
+
+class Transfers:
+    """Orders are answered through `prepared` and `told`, unless they are cancelled."""
+
+    def __init__(
+        self,
+        packages: Path,
+        checkpoints: Checkpoints,
+        rest: Rest,
+        prepared: Prepared,
+        told: Told,
+    ) -> None:
+        self._packages = packages
+        self._checkpoints = checkpoints
+        self._rest = rest
+        self._prepared = prepared
+        self._told = told
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._unpacking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._tasks: dict[RankKey, set[asyncio.Task[None]]] = {}
+        self._waiting: dict[RankKey, dict[str, tuple[Checkpoint, asyncio.Task[None]]]] = {}
+
+    def prepare(self, key: RankKey, task: AssignedTask) -> None:
+        """Answered by `prepared`, or by Failed."""
+        self._spawn(key, self._prepare(key, task))
+
+    def upload(self, key: RankKey, checkpoint: Checkpoint) -> None:
+        """Answered by CheckpointStored or CheckpointDropped.
+
+        A newer one takes the place of those of its rank that wait, but for final ones.
+        """
+        waiting = self._waiting.setdefault(key, {})
+        for older, task in list(waiting.values()):
+            if not older.final:
+                task.cancel()
+                del waiting[older.path]
+                self._told(key, events.CheckpointDropped(older, "a newer one takes its place"))
+        task = self._spawn(key, self._upload(key, checkpoint))
+        waiting[checkpoint.path] = (checkpoint, task)
+
+    def cancel(self, key: RankKey) -> None:
+        """Ends what goes on for this rank, without an answer."""
+        self._waiting.pop(key, None)
+        for task in self._tasks.pop(key, set()):
+            task.cancel()
+
+    async def close(self) -> None:
+        tasks = [task for group in self._tasks.values() for task in group]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._rest.close()
+
+    async def _prepare(self, key: RankKey, task: AssignedTask) -> None:
+        farm = task.farm
+        assert farm  # noqa: S101 - for mypy; the session takes no task without
+        try:
+            package = await self._package(farm.package)
+            resume = await self._resume(task.id, farm.resume) if farm.resume else None
+        except _Unusable as error:
+            self._told(key, events.Failed(error.cause, str(error)))
+        except OSError as error:
+            words = f"This machine cannot store what the task needs: {error}."
+            self._told(key, events.Failed("agent_lost", words))
+        else:
+            self._prepared(key, task, package, resume)
+
+    async def _package(self, ref: PackageRef) -> Package:
+        from aifarm.packages import PackageInvalid, unpack
+
+        archive = self._packages / f"{ref.sha256}.zip"
+        folder = self._packages / ref.sha256
+        async with self._unpacking[ref.sha256]:  # the same one may be wanted twice
+            if not await asyncio.to_thread(intact, archive, ref.size, ref.sha256):
+                try:
+                    async with self._slots:
+                        path = f"/models/{ref.name}/{ref.version}"
+                        await self._rest.download(path, archive, ref.size, ref.sha256)
+                except Refused as error:
+                    words = f"The package {ref.name} {ref.version} cannot be had: {error}"
+                    raise _Unusable("package_invalid", words) from error
+            try:
+                manifest = await asyncio.to_thread(unpack, archive, folder, ref.sha256)
+            except PackageInvalid as error:
+                raise _Unusable("package_invalid", str(error)) from error
+        return Package(folder, manifest.kind, manifest.entry)
+
+    async def _resume(self, task_id: str, ref: CheckpointRef) -> Path:
+        """Local first: what this machine has is not fetched."""
+        local = self._checkpoints.find(ref.sha256)
+        if local is not None:
+            if await asyncio.to_thread(intact, local, ref.size, ref.sha256):
+                return local
+            logger.warning("%s is damaged: fetched anew", local)
+            local.unlink(missing_ok=True)
+        target = self._checkpoints.path(task_id, ref.step, ref.sha256)
+        try:
+            async with self._slots:
+                path = f"/api/v2/tasks/{task_id}/checkpoints/{ref.id}/data"
+                await self._rest.download(path, target, ref.size, ref.sha256)
+        except Refused as error:
+            words = f"The checkpoint of step {ref.step} cannot be had: {error}"
+            raise _Unusable("agent_lost", words) from error
+        return target
+
+    async def _upload(self, key: RankKey, checkpoint: Checkpoint) -> None:
+        async with self._slots:
+            self._waiting.get(key, {}).pop(checkpoint.path, None)
+            try:
+                upload_id = await self._rest.upload(key, checkpoint)
+            except (Refused, OSError) as error:
+                self._told(key, events.CheckpointDropped(checkpoint, str(error)))
+                return
+        self._told(key, events.CheckpointStored(upload_id, checkpoint))
+
+    def _spawn(self, key: RankKey, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        group = self._tasks.setdefault(key, set())
+        group.add(task)
+        task.add_done_callback(group.discard)
+        return task
+
+
+class _Unusable(Exception):
+    """The rank cannot start, for a cause in the farm's words."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause

@@ -1,0 +1,152 @@
+"""The warm process, seen from the agent: found again by its socket, started where there is none."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 120.0
+"""Seconds for the answer to a request; a cold disk takes its time to import torch."""
+LOOK_AGAIN = 0.05
+SECRETS = ("AIFARM_TOKEN",)
+
+
+class WarmError(Exception):
+    """There is no worker to be had; the message is one sentence."""
+
+
+class WarmProcess:
+    """One connection to it. `lost` is called when it ended, and its workers with it.
+
+    After `orphan_limit` seconds without an agent it has its workers checkpoint and stop.
+    """
+
+    def __init__(
+        self, folder: Path, socket: Path, lost: Callable[[], None], orphan_limit: float
+    ) -> None:
+        self._log = folder / "warm.log"
+        self._socket = socket
+        self._lost = lost
+        self._orphan_limit = orphan_limit
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._writer is not None
+
+    async def find(self) -> bool:
+        """Connects to the one that an earlier agent left, if it lives."""
+        try:
+            reader, self._writer = await asyncio.open_unix_connection(self._socket, limit=1 << 24)
+        except OSError:
+            return False
+        self._reading = asyncio.create_task(self._read(reader))
+        return True
+
+    async def ensure(self) -> None:
+        """Connects, starting one if need be. Raises WarmError."""
+        async with self._starting:
+            if self.connected or await self.find():
+                return
+            self._start()
+            while not await self.find():
+                if self._process is not None and self._process.poll() is not None:
+                    said = self._log.read_text(errors="replace").strip().splitlines()
+                    reason = said[-1][:500] if said else "it says no reason"
+                    raise WarmError(f"The warm process did not start: {reason}")
+                await asyncio.sleep(LOOK_AGAIN)
+
+    def _start(self) -> None:
+        with open(self._log, "wb") as output:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "aifarm.train.zygote"),
+                    *("--socket", str(self._socket)),
+                    *("--orphan-limit", str(self._orphan_limit)),
+                ],
+                cwd=self._log.parent,
+                env={name: v for name, v in os.environ.items() if name not in SECRETS},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    async def ask(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Its answer. Raises WarmError, with its words where it refuses."""
+        await self.ensure()
+        number = next(self._numbers)
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        request = {"id": number, "op": operation, **arguments}
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if self._writer is not None:
+                    self._writer.write(json.dumps(request).encode() + b"\n")
+                    await self._writer.drain()
+                got: dict[str, Any] = await answer
+        except TimeoutError:
+            raise WarmError(f"The warm process did not answer within {PATIENCE:.0f} s.") from None
+        except OSError as error:
+            raise WarmError(f"The warm process has ended: {error}.") from None
+        finally:
+            self._answers.pop(number, None)
+        if got["ok"]:
+            return got
+        raise WarmError(_sentence(got["error"]))
+
+    async def close(self, shut_down: bool) -> None:
+        """Hangs up; with `shut_down` only once it has ended. It ends when its last worker has."""
+        if self._writer is None:
+            return
+        if shut_down:
+            self._lost = lambda: None
+            with contextlib.suppress(WarmError):
+                await self.ask("shutdown")
+            if self._reading is not None:
+                await asyncio.wait([self._reading], timeout=PATIENCE)
+            if self._process is not None:
+                await asyncio.to_thread(self._process.wait)
+            return
+        if self._reading is not None:
+            self._reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reading
+        self._writer.close()
+        self._writer = None
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while line := await reader.readline():
+                answer = json.loads(line)
+                future = self._answers.get(answer.get("id"))
+                if future is not None and not future.done():
+                    future.set_result(answer)
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        for future in self._answers.values():
+            if not future.done():
+                future.set_exception(ConnectionResetError("it hung up"))
+        if self._process is not None:
+            self._process.poll()  # reaps it
+        self._lost()
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith(".") else f"{text}."
