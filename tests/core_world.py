@@ -54,7 +54,13 @@ class Welcome:
     verdicts: tuple[Verdict, ...]
 
 
-ToClient = TaskMessage | Ack | Welcome | Launch | Steer | Withdraw
+@dataclass(frozen=True)
+class GangStart:
+    key: RankKey
+    endpoint: tuple[str, int]
+
+
+ToClient = TaskMessage | Ack | Welcome | GangStart | Steer | Withdraw
 
 
 # ---------------------------------------------------------------- clients
@@ -108,6 +114,7 @@ class World:
         self.submitted = 0
         self.dead: set[RankKey] = set()
         self.done: set[RankKey] = set()
+        self.places: dict[tuple[str, int], tuple[str, int]] = {}
 
     # ------------------------------------------------------------ the server
 
@@ -137,12 +144,14 @@ class World:
         if not client.connected:
             return
         task = self.farm.tasks.get(command.key.task_id)
-        if not isinstance(command, Assign):
-            client.inbox.append(command)
-        elif task is not None and task.attempt == command.key.attempt:
-            client.inbox.append(
-                TaskMessage(command.key, task.world_size, task.desired, task.endpoint)
-            )
+        current = task is not None and task.attempt == command.key.attempt
+        match command:
+            case Assign(key=key) if current:
+                client.inbox.append(TaskMessage(key, task.world_size, task.desired, task.endpoint))
+            case Launch(key=key) if current and isinstance(client, Agent):
+                client.inbox.append(GangStart(key, task.endpoint))
+            case Steer() | Withdraw():
+                client.inbox.append(command)
 
     def _check_room(self, new: set[RankKey]) -> None:
         """What was given now was free before, also on a client that has shrunk since."""
@@ -247,13 +256,15 @@ class World:
             case TaskMessage(key=key):
                 worker = Worker(message.world_size, message.desired, endpoint=message.endpoint)
                 client.ranks[key] = worker
+                self.dead.discard(key)
                 if message.world_size > 1 and key.rank == 0:
-                    worker.say(("endpoint", (client.name, int(self.now))))
+                    place = self.places[key[:2]] = (client.name, int(self.now))
+                    worker.say(("endpoint", place))
             case Ack(key, seq):
                 self._settle(client, key, seq)
-            case Launch(key=key) if key in client.ranks:
-                task = self.farm.tasks.get(key.task_id)
-                client.ranks[key].endpoint = (task and task.endpoint) or ("old", 1)
+            case GangStart(key=key, endpoint=endpoint) if key in client.ranks:
+                if client.ranks[key].phase is Phase.ASSIGNED:
+                    client.ranks[key].endpoint = endpoint
             case Steer(key=key) if key in client.ranks:
                 client.ranks[key].desired = message.desired
             case Withdraw(key=key) if key in client.ranks:
@@ -290,7 +301,7 @@ class World:
                 worker.say(("observed", phase))
 
     def finish(self, key: RankKey, worker: Worker) -> None:
-        """Trains to the end, which a rank can only where its peers do too."""
+        """Trains to the end, which a rank can only where its peers have met it and train too."""
         peers = [key._replace(rank=rank) for rank in range(worker.world_size)]
         if any(peer in self.dead for peer in peers):
             self.end(key, worker, Cause.AGENT_LOST, cut_off=True)
@@ -301,7 +312,12 @@ class World:
         if key in self.done:
             return True
         workers = (c.ranks.get(key) for c in self.clients.values() if isinstance(c, Agent))
-        return any(worker is not None and worker.phase is Phase.RUNNING for worker in workers)
+        return any(
+            worker is not None
+            and worker.phase is Phase.RUNNING
+            and (worker.world_size == 1 or worker.endpoint == self.places.get(key[:2]))
+            for worker in workers
+        )
 
     def crash(self, agent: Agent, told: bool) -> None:
         """The agent and its workers die; it finds out what it ran (`told`), or forgets it."""
@@ -409,19 +425,22 @@ class World:
     def work(self, finish: bool) -> None:
         """One round: everyone who is connected obeys, acts and reports."""
         for client in list(self.clients.values()):
-            while client.inbox:
-                self.obey(client)
-            if not client.connected:
-                continue
-            if isinstance(client, Agent):
-                self._agent_works(client, finish)
-            elif client.task is None:
-                if not self.farm.clients[client.name].asking:
-                    self.ask(client)
-            elif not client.paused:
-                self.progress(client)
-                if finish and client.task:
-                    self.result(client, Cause.COMPLETED)
+            self.one_works(client, finish)
+
+    def one_works(self, client: Agent | Page, finish: bool) -> None:
+        while client.inbox:
+            self.obey(client)
+        if not client.connected:
+            return
+        if isinstance(client, Agent):
+            self._agent_works(client, finish)
+        elif client.task is None:
+            if not self.farm.clients[client.name].asking:
+                self.ask(client)
+        elif not client.paused:
+            self.progress(client)
+            if finish and client.task:
+                self.result(client, Cause.COMPLETED)
 
     def _agent_works(self, agent: Agent, finish: bool) -> None:
         for key, worker in list(agent.ranks.items()):
@@ -441,6 +460,9 @@ class World:
             for client in (Agent(f"big{number}", room), Page(f"big-page{number}", room)):
                 if client.name not in self.clients:
                     self.add(client)
+        for task in list(self.farm.tasks.values()):
+            if task.desired is Desired.PAUSED:
+                self.wish(task.id, Desired.RUNNING)
         for client in self.clients.values():
             if client.name in gone:
                 self.vanish(client)
@@ -450,9 +472,6 @@ class World:
             elif not client.connected:
                 self.connect(client)
             self.batch(lambda client=client: self.farm.drain(client.name, None))
-        for task in list(self.farm.tasks.values()):
-            if task.desired is Desired.PAUSED:
-                self.wish(task.id, Desired.RUNNING)
         for _ in range(40 + 4 * len(self.farm.tasks)):
             self.work(finish=True)
             if not self.farm.tasks:

@@ -161,9 +161,7 @@ class WarmProcess:
 
     def folder(self, package=DIGITS, config=None, **task):
         number = len(self._folders)
-        folder = RunFolder(
-            self.home / f"run{number}", self.sockets, package, config or {}, **task
-        )
+        folder = RunFolder(self.home / f"run{number}", self.sockets, package, config or {}, **task)
         self._folders.append(folder)
         return folder
 

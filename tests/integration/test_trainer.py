@@ -171,7 +171,11 @@ def test_metrics_that_are_no_numbers_in_json_arrive(warm, package):
 
 def test_threads_of_the_worker_compute(warm, package):
     """The pool of a forked process is its own: it must not wait for threads of the parent."""
-    source = "def build_model(cfg):\n    torch.randn(500, 500) @ torch.randn(500, 500)\n    return nn.Linear(2, 2)\n"
+    source = """
+    def build_model(cfg):
+        torch.randn(500, 500) @ torch.randn(500, 500)
+        return nn.Linear(2, 2)
+    """
     folder = warm.start(package(source), {"epochs": 1}, env={"OMP_NUM_THREADS": "2"})
     assert folder.wait_for_end()[0]["type"] == "finished"
 

@@ -217,7 +217,7 @@ def test_without_an_agent_for_too_long_its_workers_checkpoint_and_stop(start_war
     folder = warm.start(tiny, ENDLESS)
     folder.wait_for_step(1)
     warm.disconnect()
-    last, exit_line = folder.wait_for_end()
+    _, exit_line = folder.wait_for_end()
     assert [line["type"] for line in folder.lines[-2:]] == ["checkpoint", "stopped"]
     assert exit_line["code"] == 0
     assert warm.process.wait(timeout=60) == 0

@@ -174,9 +174,9 @@ class FarmMachine(RuleBasedStateMachine):
     def work(self) -> None:
         self.world.work(finish=False)
 
-    @rule(finish=st.booleans())
-    def work_more(self, finish: bool) -> None:
-        self.world.work(finish)
+    @rule(data=st.data(), finish=st.booleans())
+    def one_works(self, data: st.DataObject, finish: bool) -> None:
+        self.world.one_works(self.some(data), finish)
 
     # ------------------------------------------------------------ workers
 

@@ -66,7 +66,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
             return print, ("boom",)
 
     torch.save({"format": 1, "model": Evil()}, tmp_path / "x.pt")
-    with pytest.raises(Exception, match="[Ww]eights.?only"):
+    with pytest.raises(Exception, match=r"[Ww]eights.?only"):
         checkpoint.load(tmp_path / "x.pt")
 
 
