@@ -125,6 +125,8 @@ def _check(settings: Settings) -> None:
 
 
 def _data_dir(path: Path) -> Path:
+    """The folder, made where it is missing, without what a killed server left half received."""
+    path = path.resolve()
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         (path / "spool").mkdir(exist_ok=True)

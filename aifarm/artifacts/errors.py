@@ -1,5 +1,7 @@
 """What can go wrong with stored bytes; each message is one sentence."""
 
+from aifarm.app.errors import Unavailable
+
 
 class ArtifactError(Exception):
     """A failure of the artifact storage."""
@@ -13,9 +15,9 @@ class ArtifactCorrupt(ArtifactError):
     """Stored bytes are not those that were written."""
 
 
-class StorageFull(ArtifactError):
+class StorageFull(ArtifactError, Unavailable):
     """The storage takes no more data; nothing was stored, what was there before is intact."""
 
 
-class StorageUnavailable(ArtifactError):
+class StorageUnavailable(ArtifactError, Unavailable):
     """The storage cannot be used, now or as configured."""

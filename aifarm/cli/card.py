@@ -95,7 +95,7 @@ def _attempt(task: TaskFull) -> str:
     if not task.started_at:
         return f"{task.attempt}, starting"
     took = duration(((task.ended_at or datetime.now(UTC)) - task.started_at).total_seconds())
-    since = f"{took} in all" if task.ended_at else f"running for {took}"
+    since = f"took {took}" if task.ended_at else f"running for {took}"
     return f"{task.attempt}, {since}"
 
 

@@ -22,6 +22,8 @@ PORT = 8765
 PATIENCE = 60.0
 """Seconds that the server, and then the agents, may take to be ready."""
 PAUSE = 0.05
+GRACE = 5.0
+"""Seconds that a worker has to write its checkpoint when the farm ends."""
 
 
 class LocalFarm:
@@ -89,7 +91,7 @@ class LocalFarm:
     def start_agent(self, name: str, token_file: Path) -> None:
         """Starts the agent `name`, also again after its end; does not wait for it to join."""
         options = ["--server", self.url.replace("http", "ws", 1), "--token-file", str(token_file)]
-        folder = ["--work-dir", str(self.data_dir / "agents" / name)]
+        folder = ["--work-dir", str(self.data_dir / "agents" / name), "--grace", str(GRACE)]
         command = ["-m", "aifarm_agent", *options, "--client-id", name, *folder]
         self.agents[name] = self._spawn(name, command, signal.SIGINT)
 
@@ -108,7 +110,7 @@ class LocalFarm:
         agents = [process for process in self.agents.values() if process.poll() is None]
         started = [child for process in agents for child in _descendants(process.pid)]
         try:
-            _end(agents, (signal.SIGINT, 15.0), (signal.SIGTERM, 5.0))
+            _end(agents, (signal.SIGINT, 3 * GRACE), (signal.SIGTERM, GRACE))
             _end([self.server] if self.server else [], (signal.SIGTERM, 10.0))
         finally:
             for process in (*agents, *([self.server] if self.server else [])):
@@ -174,6 +176,15 @@ class LocalFarm:
 Popen = subprocess.Popen[bytes]
 
 _PRIVATE = frozenset({"AIFARM_URL", "AIFARM_TOKEN"})
+
+
+def end_on_signals() -> None:
+    """Lets SIGINT and SIGTERM end this program through its `with` blocks.
+
+    A shell starts what it runs in the background with SIGINT ignored; it means us all the same.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def free_port(preferred: int) -> int:

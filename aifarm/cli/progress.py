@@ -14,6 +14,8 @@ from aifarm.sdk import Farm, Task
 from aifarm.wire.rest import TaskFull
 
 SHOWN = ("loss", "accuracy", "learning_rate")
+WIDE = 100
+"""Columns from which on a terminal has room for bars."""
 STEP = 10.0
 """Percent between two lines of one task where no terminal shows the live ones."""
 
@@ -28,7 +30,7 @@ def follow(farm: Farm, tasks: Sequence[Task], out: Console | None = None) -> Non
 
 
 def _live(farm: Farm, tasks: Sequence[Task], out: Console) -> None:
-    with Live(console=out, get_renderable=lambda: _table(tasks), refresh_per_second=8) as display:
+    with Live(console=out, get_renderable=lambda: _table(tasks, out.width)) as display:
         for _ in farm.watch(*tasks):
             display.refresh()
 
@@ -53,16 +55,18 @@ def _line(info: TaskFull) -> Text:
     return Text("  ".join(words))
 
 
-def _table(tasks: Sequence[Task]) -> Table:
+def _table(tasks: Sequence[Task], width: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("task", "state", "", "", *SHOWN, "time", "clients"):
-        table.add_column(title.replace("_", " "), no_wrap=title not in ("clients",))
-    for task in tasks:
-        info = task.info
+    roomy = width >= WIDE
+    for title in ("task", "state", *([""] if roomy else []), "", "loss", "accuracy", "lr", "time"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("clients")
+    for info in (task.info for task in tasks):
+        bar = ProgressBar(total=100, completed=info.progress, width=16)
         table.add_row(
-            f"{label(info.name, info.version)} {info.id[:8]}",
+            f"{info.name} {info.id[:8]}",
             Text(info.status, COLOURS.get(info.status, "")),
-            ProgressBar(total=100, completed=info.progress, width=20),
+            *([bar] if roomy else []),
             f"{info.progress:5.1f} %",
             *(number(info.metrics[name]) if name in info.metrics else NONE for name in SHOWN),
             _elapsed(info),

@@ -1,7 +1,5 @@
 """`aifarm server` and `aifarm dev`."""
 
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -80,7 +78,7 @@ def dev(agents: int, port: int | None, data_dir: Path) -> int:
 
     if port and not localfarm.port_is_free(port):
         raise click.UsageError(f"Port {port} is taken: choose another, or leave --port out.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    localfarm.end_on_signals()
     farm = localfarm.LocalFarm(data_dir, agents=agents, port=port)
     if not port and farm.port != localfarm.PORT:
         click.echo(f"Port {localfarm.PORT} is taken, so this farm uses {farm.port}.")

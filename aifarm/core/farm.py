@@ -55,7 +55,6 @@ class Client(Struct, frozen=True):
     speaks: Literal["agent", "contract"] = "agent"
     connected: bool = False
     asking: bool = False
-    lapsed: bool = False
     drained: str | None = None
     failed_tasks: tuple[str, ...] = ()
     holds: tuple[RankKey, ...] = ()
@@ -286,9 +285,7 @@ class Farm:
     ) -> tuple[Outcome, tuple[Verdict, ...]]:
         """An agent said hello: what it still knows is held against what it should."""
         before = self.clients.get(client_id) or Client(client_id)
-        joined = replace(
-            before, capacity=capacity, speaks="agent", connected=True, asking=False, lapsed=False
-        )
+        joined = replace(before, capacity=capacity, speaks="agent", connected=True, asking=False)
         self._put(self.clients, client_id, joined)
         known = {rank.key: rank.phase for rank in held}
         outcome, verdicts = NOTHING, []
@@ -341,7 +338,7 @@ class Farm:
         What was wished of its tasks while it was away is sent now.
         """
         client = self.clients.get(client_id) or Client(client_id)
-        met = replace(client, speaks="contract", connected=True, lapsed=False)
+        met = replace(client, speaks="contract", connected=True)
         if met == client:
             return NOTHING
         self._put(self.clients, client_id, met)
@@ -375,7 +372,6 @@ class Farm:
         client = self.clients[client_id]
         if client.connected:
             return NOTHING
-        self._put(self.clients, client_id, replace(client, lapsed=True))
         return self._each_rank(client, LeaseLapsed, at)
 
     def _each_rank(

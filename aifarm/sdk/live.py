@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from aifarm.sdk import backoff
@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 MAX_MESSAGE = 16 << 20
 """Bytes: a snapshot of a farm with many tasks is larger than any single change."""
 
+NOT_UNDERSTOOD = frozenset({1002, 1003, 1007, 1009, 1010})
+"""Close codes that the same words on a new connection would meet again."""
+
 OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 1.0
 
@@ -36,9 +39,9 @@ class Feed:
         self._topics = list(topics)
         self.since: int | None = None
 
-    def subscribe(self) -> bytes:
+    def subscribe(self) -> str:
         """The first message on each new connection."""
-        return encode(live.Subscribe(topics=self._topics, since=self.since))
+        return encode(live.Subscribe(topics=self._topics, since=self.since)).decode()
 
     def receive(self, frame: str | bytes) -> live.Message | None:
         """The message in `frame`, or None for an event already seen.
@@ -96,6 +99,10 @@ def listen(
         except InvalidStatus as error:
             if (refusal := _refusal(error)) is not None:
                 raise refusal from None
+            problem = error
+        except ConnectionClosed as error:
+            if error.rcvd is not None and error.rcvd.code in NOT_UNDERSTOOD:
+                raise ServerError(f"The farm refuses the live feed: {error.rcvd.reason}.") from None
             problem = error
         except (OSError, WebSocketException) as error:
             problem = error

@@ -1,11 +1,13 @@
 """What the store raises. The message is one sentence for people."""
 
+from aifarm.app.errors import Unavailable
+
 
 class StoreError(Exception):
     """Base of the store's errors."""
 
 
-class StoreUnavailable(StoreError):
+class StoreUnavailable(StoreError, Unavailable):
     """The database cannot be read or written at present; nothing of the transaction was kept."""
 
 

@@ -90,7 +90,7 @@ Tails = dict[SeriesKey, Tail]
 
 
 class MetricsWriter:
-    """Owned by the writer. `write` changes nothing here; `keep` does, after the commit."""
+    """Owned by the writer, who calls `forget` whenever a transaction fails."""
 
     def __init__(self, dialect: Dialect, upsert: Callable[[Table], Insert]) -> None:
         self._tails: dict[str, Tails] = {}
@@ -126,22 +126,20 @@ class MetricsWriter:
         connection: Connection,
         arrived: Mapping[RankKey, Points],
         ended: Collection[str],
-    ) -> dict[str, Tails]:
+    ) -> None:
         """Stores points in the connection's transaction. `ended`: tasks that are now final, whose
-        tails become one row each. Returns the counters to `keep` once it is committed."""
+        tails become one row each."""
         changed: dict[str, Tails] = {}
         new: dict[Reference, Columns] = {}
         for key, points in arrived.items():
-            if key.task_id not in changed:
-                changed[key.task_id] = self._known(connection, key.task_id)
-            tails = changed[key.task_id]
+            tails = changed[key.task_id] = self._known(connection, key.task_id)
             for name, part in columns(points).items():
                 which = (key.attempt, key.rank, plain(name))
                 known = tails.get(which) or self._opened(connection, part)
                 tails[which] = known.extended(part)
                 new[key.task_id, which] = part
         for task_id in ended:
-            changed.setdefault(task_id, dict(self._tails.get(task_id, {})))
+            changed[task_id] = self._tails.pop(task_id, {})
 
         rows: list[list[Any]] = []
         emptied: list[list[Any]] = []
@@ -170,13 +168,14 @@ class MetricsWriter:
             )
         ]
         self._upsert_series.many(connection, counters)
-        return changed
+        while len(self._tails) > REMEMBERED:
+            del self._tails[next(iter(self._tails))]
 
     def _known(self, connection: Connection, task_id: str) -> Tails:
         """A task's counters, to be changed by the caller."""
         if task_id in self._tails:
-            return dict(self._tails[task_id])
-        found: Tails = {}
+            return self._tails[task_id]
+        found = self._tails[task_id] = {}
         for attempt, rank, name, *counters in self._read_series.fetch(connection, task_id):
             found[attempt, rank, name] = Tail._make(nan if one is None else one for one in counters)
         return found
@@ -187,14 +186,6 @@ class MetricsWriter:
             self._next_id = (last or 0) + 1
         self._next_id += 1
         return Tail(self._next_id - 1, 0, 0, points.step[0], 0, nan, nan, nan, 0)
-
-    def keep(self, changed: Mapping[str, Tails], ended: Collection[str]) -> None:
-        """The transaction that `write` belonged to is committed."""
-        self._tails.update(changed)
-        for task_id in ended:
-            self._tails.pop(task_id, None)
-        while len(self._tails) > REMEMBERED:
-            del self._tails[next(iter(self._tails))]
 
     def forget(self) -> None:
         """What is in memory may not be what is in the database: read it again."""

@@ -216,11 +216,12 @@ class Reads:
             return curves.summaries(connection, task_id)
 
     def checkpoints(self, task_id: str) -> list[CheckpointRecord]:
-        """Newest first."""
+        """Latest step first."""
         table = tables.checkpoints
         query = select(table).where(table.c.task_id == task_id)
         with self._reading() as connection:
-            rows = connection.execute(query.order_by(table.c.created_at.desc(), table.c.id.desc()))
+            newest = query.order_by(table.c.step.desc(), table.c.created_at.desc())
+            rows = connection.execute(newest)
             return CHECKPOINTS.records(rows.all())
 
     def checkpoint(self, task_id: str, checkpoint_id: str) -> CheckpointRecord | None:

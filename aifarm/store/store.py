@@ -32,11 +32,10 @@ class SqlStore(Reads):
                 if self._connection is None:
                     self._connection = self._database.writer.connect()
                 with self._connection.begin():
-                    committed = self._writer.write(self._connection, buffer)
+                    self._writer.write(self._connection, buffer)
             except BaseException:
                 self._disconnect()
                 raise
-        committed()
 
     def _disconnect(self) -> None:
         """After a failure nothing is known for sure: the next transaction begins afresh."""

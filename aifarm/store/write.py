@@ -135,9 +135,8 @@ class Writer:
         self._insert_logs = inserting(tables.logs)
         self._metrics = MetricsWriter(dialect, upsert)
 
-    def write(self, connection: Connection, buffer: Buffer) -> Callable[[], None]:
-        """Executes the buffer in the connection's transaction. Returns what to call when that is
-        committed. Raises StoreConflict."""
+    def write(self, connection: Connection, buffer: Buffer) -> None:
+        """Executes the buffer in the connection's transaction. Raises StoreConflict."""
         self._write_tasks(connection, buffer)
         for kind, records in buffer.rows.items():
             gone = [list(key) for key, record in records.items() if record is None]
@@ -155,11 +154,10 @@ class Writer:
         segments = [[*log.key, log.first, len(log.lines), log.lines] for log in buffer.logs]
         self._insert_logs.many(connection, segments)
         ended = {task_id for task_id, (record, _) in buffer.tasks.items() if record.task.final}
-        tails = self._metrics.write(connection, buffer.points, ended)
-        return lambda: self._metrics.keep(tails, ended)
+        self._metrics.write(connection, buffer.points, ended)
 
     def forget(self) -> None:
-        """A transaction's end is unknown: trust nothing in memory."""
+        """A transaction failed: what memory says of the database is wrong."""
         self._metrics.forget()
 
     def _write_tasks(self, connection: Connection, buffer: Buffer) -> None:

@@ -3,21 +3,22 @@
 A worker outlives the agent, so nothing flows through a pipe. Lines are appended to numbered
 segments, and a byte on the doorbell says that there is something to read. The agent deletes the
 segments that it has consumed.
+
+All of it runs in the training thread: a thread of its own costs the loop more, in switches and in
+waiting for the interpreter's lock, than the fifth of a millisecond that a flush takes.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import json
 import logging
 import math
 import os
 import socket
-import threading
 import time
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +27,13 @@ SEGMENT_BYTES = 4 * 2**20
 BACKLOG_BYTES = 64 * 2**20  # unread segments beyond which points are thinned
 THINNED_SECONDS = 1.0
 POINTS_PER_LINE = 1000
-WAITING_POINTS = 100_000  # in memory, while the disk does not take them
 CLOSE_SECONDS = 10.0
 
-Point = Tuple[int, float, Dict[str, Any]]  # (step, time, {name: number})
+Point = tuple[int, float, dict[str, Any]]  # (step, time, {name: number})
 
 
 class Journal:
-    """Appends lines to `folder`; points are buffered for about 100 ms and written by a thread.
+    """Appends lines to `folder`; points are buffered for about 100 ms.
 
     `doorbell` is the path of the agent's datagram socket. Neither a full disk nor an absent agent
     raises here: bytes that could not be written are written later, and the number of points lost
@@ -52,100 +52,63 @@ class Journal:
         self._doorbell = doorbell
         self._segment_bytes = segment_bytes
         self._backlog_bytes = backlog_bytes
-
-        # The training loop only appends to `_points` (atomic): it never waits for the disk.
-        self._points: collections.deque[Point] = collections.deque()
+        self._points: list[Point] = []
         self._progress = 0.0
-        self._refused = 0  # points that the training loop could not leave here; only it counts
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-
-        self._lock = threading.Lock()  # guards what follows
-        self._dropped = 0  # not yet told
-        self._refused_told = 0
-        self._pending = b""
+        self._dropped = 0  # points not written and not yet told
+        self._thinned = False
+        self._pending = b""  # lines, the first of them perhaps written in part
         self._segment = 1
         self._size = 0
         self._descriptor = self._open(self._segment)
-        self._flushed_at = -math.inf
-        self._thinned = False
-
-        self._thread = threading.Thread(target=self._flush_forever, name="journal", daemon=True)
-        self._thread.start()
+        self._due = -math.inf  # when to flush next; at first, and after a quiet while, at once
 
     def point(self, step: int, metrics: dict[str, Any], progress: float) -> None:
         """Records the metrics of a step: numbers, or tensors of one element."""
-        if len(self._points) >= WAITING_POINTS:
-            self._refused += 1
-            return
-        self._progress = progress
         self._points.append((step, time.time(), metrics))
-        if not self._wake.is_set():
-            self._wake.set()
+        self._progress = progress
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Writes what has waited for its time; to be called often."""
+        if time.monotonic() >= self._due:
+            self._take_points()
+            self._drain()
 
     def write(self, line: dict[str, Any]) -> None:
         """Appends `line` at once, after all points recorded before it."""
-        with self._lock:
-            self._take_points()
-            self._pending += encode(line)
-            self._drain()
+        self._take_points()
+        self._pending += encode(line)
+        self._drain()
 
     def close(self) -> None:
         """Flushes and ends. Waits up to 10 s for a full disk, then gives the rest up."""
-        self._closing.set()
-        self._wake.set()
-        self._thread.join()
         deadline = time.monotonic() + CLOSE_SECONDS
-        with self._lock:
-            self._take_points()
+        self._take_points()
+        self._drain()
+        while self._pending and time.monotonic() < deadline:
+            time.sleep(FLUSH_SECONDS)
             self._drain()
-            while self._pending and time.monotonic() < deadline:
-                time.sleep(FLUSH_SECONDS)
-                self._drain()
-            os.close(self._descriptor)
-
-    def _flush_forever(self) -> None:
-        while not self._closing.is_set():
-            # The first point after a quiet while goes out at once, the following ones together.
-            self._wake.wait()
-            period = THINNED_SECONDS if self._thinned else FLUSH_SECONDS
-            self._closing.wait(self._flushed_at + period - time.monotonic())
-            self._wake.clear()
-            with self._lock:
-                self._take_points()
-                self._drain()
-                if self._pending:
-                    self._wake.set()  # the disk refused: try again after a period
+        os.close(self._descriptor)
 
     def _take_points(self) -> None:
         """Moves the recorded points into the pending bytes."""
-        taken = [self._points.popleft() for _ in range(len(self._points))]
-        if not taken or len(self._pending) > self._segment_bytes:
-            self._dropped += len(taken)
-            return
+        taken, self._points = self._points, []
         if self._thinned:
             kept = thin(taken)
-            self._dropped += len(taken) - len(kept)
-            taken = kept
-        for first in range(0, len(taken), POINTS_PER_LINE):
-            self._pending += encode(
-                {
-                    "type": "points",
-                    "progress": self._progress,
-                    "points": [plain(point) for point in taken[first : first + POINTS_PER_LINE]],
-                    "dropped": self._take_dropped(),
-                }
-            )
-
-    def _take_dropped(self) -> int:
-        refused = self._refused
-        dropped = self._dropped + refused - self._refused_told
-        self._dropped, self._refused_told = 0, refused
-        return dropped
+        elif len(self._pending) > self._segment_bytes:  # the disk takes nothing
+            kept = []
+        else:
+            kept = taken
+        self._dropped += len(taken) - len(kept)
+        for first in range(0, len(kept), POINTS_PER_LINE):
+            points = [plain(point) for point in kept[first : first + POINTS_PER_LINE]]
+            line = {"type": "points", "progress": self._progress, "points": points}
+            self._pending += encode({**line, "dropped": self._dropped})
+            self._dropped = 0
 
     def _drain(self) -> None:
         """Writes the pending bytes as far as the disk takes them; a cut line is completed later."""
-        self._flushed_at = time.monotonic()
+        self._due = time.monotonic() + (THINNED_SECONDS if self._thinned else FLUSH_SECONDS)
         if not self._pending:
             return
         try:

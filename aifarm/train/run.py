@@ -24,6 +24,8 @@ class NoJournal:
 
     def point(self, step: int, metrics: dict[str, Any], progress: float) -> None: ...
 
+    def flush_if_due(self) -> None: ...
+
     def write(self, line: dict[str, Any]) -> None: ...
 
 
@@ -98,14 +100,16 @@ class Run:
             self.step = self.step + 1 if step is None else int(step)
             if progress is not None:
                 self.progress = float(progress)
-            numbers = {name: settle(value) for name, value in metrics.items()}
-            self.metrics.update(numbers)
+            for name, value in metrics.items():
+                if type(value) is not float:
+                    metrics[name] = settle(value)
+            self.metrics.update(metrics)
             if self.rank > 0:
                 now = time.monotonic()
                 if now - self._reported_at < FOLLOWER_SECONDS:
                     return
                 self._reported_at = now
-            self._journal.point(self.step, numbers, self.progress)
+            self._journal.point(self.step, metrics, self.progress)
         except Exception as error:
             logger.warning("a report was left out: %s", error)
 
@@ -118,6 +122,7 @@ class Run:
         self._until_check -= 1
         if self._until_check:
             return False
+        self._journal.flush_if_due()
         desired = self._agree(pace=(time.monotonic() - self._checked_at) / self._period)
         self._until_check = self._period
         if desired == PAUSED:
@@ -219,10 +224,10 @@ def settle(value: Any) -> Any:
 
     Reading an accelerator's tensor here would make the training loop wait for it.
     """
-    if not hasattr(value, "detach"):
+    is_cpu = getattr(value, "is_cpu", None)
+    if is_cpu is None:
         return float(value)
-    value = value.detach()
-    return value.item() if value.device.type == "cpu" else value.clone()
+    return value.item() if is_cpu else value.detach().clone()
 
 
 _current: Run | None = None

@@ -119,7 +119,7 @@ class Trainer:
         for _ in range(2):
             self._forward_and_backward(0)
         self.optimizer.zero_grad()
-        for buffer, before in zip(self.model.buffers(), buffers):  # noqa: B905
+        for buffer, before in zip(self.model.buffers(), buffers):
             buffer.data.copy_(before)
 
     def _train_epoch(self) -> bool:
