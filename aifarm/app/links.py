@@ -87,6 +87,7 @@ class Links:
         self._links: dict[str, Link] = {}
         self._opened: set[Link] = set()
         self._away: dict[str, float] = {}
+        self._acks: dict[tuple[Link, str, int, int], wire.Ack] = {}
 
     # ------------------------------------------------------------ connections
 
@@ -339,16 +340,25 @@ class Links:
                     link.connection.send(stop)
                 return
             for message in result if isinstance(result, list) else ():
-                if link.speaks == "contract" and isinstance(message, wire.Ack):
-                    continue
-                link.connection.send(replace(message, timestamp=self._now()))
+                if isinstance(message, wire.Ack):
+                    key = (link, message.task_id, message.attempt, message.rank)
+                    self._acks[key] = message
+                else:
+                    link.connection.send(replace(message, timestamp=self._now()))
 
         return done
 
     # ------------------------------------------------------------ commands
 
     def dispatch(self, commands: Iterable[Command]) -> None:
-        """Sends what was decided. A client that is away learns it when it says hello."""
+        """Sends what was decided, and the last acknowledgement of each rank that was answered.
+
+        A client that is away learns it when it says hello.
+        """
+        for (answered, *_), ack in self._acks.items():
+            if answered.speaks == "agent" and not answered.over:
+                answered.connection.send(ack)
+        self._acks.clear()
         for command in commands:
             link = self._links.get(command.client_id)
             if link is None or not link.ready:

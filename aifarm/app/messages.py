@@ -85,12 +85,8 @@ def _hold(draft: Draft, client_id: str, message: AboutRank) -> Hold | None:
 def _unknown(draft: Draft, client_id: str, message: AboutRank) -> list[ServerMessage]:
     """A rank that is over for the farm. What was said of it before is acknowledged again."""
     if message.seq is not None and message.attempt is not None and message.rank is not None:
-        answers: list[ServerMessage] = []
-        if isinstance(message, TaskResult):
-            answers.append(TaskResultAck(task_id=message.task_id, received=True))
         seq_to = getattr(message, "seq_to", None) or message.seq
-        key = RankKey(message.task_id, message.attempt, message.rank)
-        return [*answers, _ack(key, seq_to)]
+        return [_ack(RankKey(message.task_id, message.attempt, message.rank), seq_to)]
     record = draft.records.get(message.task_id) or draft.store.task(message.task_id)
     ran_it = record is not None and any(rank.client_id == client_id for rank in record.task.ranks)
     if ran_it and isinstance(message, TaskResult):

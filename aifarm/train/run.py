@@ -13,7 +13,8 @@ from aifarm.train.distributed import Gang, HostError
 
 logger = logging.getLogger(__name__)
 
-CHECK_SECONDS = 0.2  # how often the ranks of a gang agree on what is desired
+ALONE_SECONDS = 0.005  # how often a single rank looks at what is desired
+CHECK_SECONDS = 0.2  # how often the ranks of a gang agree on it
 HOLD_SECONDS = 0.1  # the same while held, so that no collective times out
 EPOCH_SECONDS = 1.0  # short epochs are not worth a checkpoint each
 FOLLOWER_SECONDS = 1.0  # ranks above 0 report at most this often: the gang's view is rank 0's
@@ -77,7 +78,7 @@ class Run:
         self._reported_at = 0.0
         self._saved_at = time.monotonic()
         self._since_checkpoint = 0.0  # seconds, as agreed with the other ranks
-        self._checked_at = time.monotonic()
+        self._checked_at = 0.0  # long ago: the first boundary is looked at
         self._period = 1  # step boundaries from one agreement to the next
         self._until_check = 1
 
@@ -117,10 +118,9 @@ class Run:
         """To be called at each step boundary: waits here while paused, True when to stop.
 
         In a gang every rank calls it equally often, and all get the same answer at the same
-        call. Up to 0.2 s pass until a gang agrees; a single rank obeys at once.
+        call. Up to 0.2 s pass until a gang agrees; a single rank obeys within 5 ms.
         """
-        self._until_check -= 1
-        if self._until_check:
+        if not self._is_time_to_check():
             return False
         self._journal.flush_if_due()
         desired = self._agree(pace=(time.monotonic() - self._checked_at) / self._period)
@@ -181,6 +181,13 @@ class Run:
         """The latest value of each metric, as floats."""
         return {name: float(value) for name, value in self.metrics.items()}
 
+    def _is_time_to_check(self) -> bool:
+        if self.world_size == 1:
+            return time.monotonic() >= self._checked_at + ALONE_SECONDS
+        # Clocks differ, so a gang counts boundaries: all ranks agree at the same one.
+        self._until_check -= 1
+        return self._until_check == 0
+
     def _agree(self, pace: float) -> str:
         """What is desired by the most urgent rank; `pace`: seconds from boundary to boundary."""
         since = time.monotonic() - self._saved_at
@@ -227,7 +234,7 @@ def settle(value: Any) -> Any:
     is_cpu = getattr(value, "is_cpu", None)
     if is_cpu is None:
         return float(value)
-    return value.item() if is_cpu else value.detach().clone()
+    return value.item() if is_cpu else value.detach().reshape(()).clone()
 
 
 _current: Run | None = None

@@ -187,9 +187,12 @@ class LiveSocket(FarmSocket):
                     await _either(urgent, PROGRESS_SECONDS)
                 urgent.clear()
                 any_news.clear()
+                written = None
                 for message in mailbox.drain():
                     if not (isinstance(message, live.Happened) and message.event.id <= seen):
-                        await self._send(message)
+                        written = self.outgoing.send(encode(message))
+                if written is not None:
+                    await written  # what comes meanwhile gathers in the mailbox
                 if mailbox.lost_events:
                     mailbox.lost_events = False
                     await self._send(facade.snapshot(mailbox))
