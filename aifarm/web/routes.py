@@ -1,12 +1,12 @@
 """ROUTES: every REST address of the farm, as data. Hosts bind them; a test walks them."""
 
 from aifarm.app.scopes import Scope
-from aifarm.web import clients, packages, tasks, tokens, uploads
-from aifarm.web.http import Route
+from aifarm.web import clients, metrics, packages, tasks, tokens, uploads
+from aifarm.web.http import Function, Route
 from aifarm.wire.rest import PART_SIZE
 
 
-def _v1(method: str, path: str, scope: Scope, function) -> list[Route]:  # type: ignore[no-untyped-def]
+def _v1(method: str, path: str, scope: Scope, function: Function) -> list[Route]:
     """The documented address, and the same under its version."""
     return [Route(method, f"/api{prefix}{path}", scope, function) for prefix in ("", "/v1")]
 
@@ -19,6 +19,8 @@ ROUTES: tuple[Route, ...] = (
     *_v1("PUT", "/tasks/{task_id}/status", Scope.CONTROL_OWN, tasks.status_v1),
     *_v1("GET", "/clients", Scope.READ, clients.list_v1),
     *_v1("GET", "/clients/{client_id}", Scope.READ, clients.get_v1),
+    *_v1("GET", "/metrics", Scope.READ, metrics.system),
+    *_v1("GET", "/metrics/tasks/{task_id}", Scope.READ, metrics.task),
     Route("GET", "/api/health", None, clients.health),
     Route("GET", "/api/v2/tasks", Scope.READ, tasks.list_v2),
     Route("POST", "/api/v2/tasks", Scope.SUBMIT, tasks.create_v2),

@@ -201,6 +201,44 @@ class ClientDetails(Struct, frozen=True):
     last_seen: Timestamp
 
 
+class ClientCounts(Struct, frozen=True):
+    total: int
+    active: int
+
+
+class TaskCounts(Struct, frozen=True):
+    total: int
+    running: int
+    completed: int
+    failed: int
+
+
+class Usage(Struct, frozen=True):
+    """Means in percent, 0.0 where unknown."""
+
+    cpu_usage: float
+    ram_usage: float
+    gpu_usage: float
+
+
+class SystemMetrics(Struct, frozen=True):
+    """`resources`: over all active clients."""
+
+    clients: ClientCounts
+    tasks: TaskCounts
+    resources: Usage
+    timestamp: Timestamp
+
+
+class TaskMetrics(Struct, frozen=True):
+    """`resources`: over the clients that hold the task."""
+
+    progress: float
+    metrics: dict[str, float]
+    resources: Usage
+    timestamp: Timestamp
+
+
 # ---------------------------------------------------------------- answers, version 2
 
 

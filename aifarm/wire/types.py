@@ -5,8 +5,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-Identifier = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._@:+-]+$(?!\n)")]
-Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$(?!\n)")]
+# `$` alone would let a line end pass at the end of a name.
+_ID = r"^[A-Za-z0-9._@:+-]+$(?!\n)"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$(?!\n)"
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=128, pattern=_ID)]
+Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=_NAME)]
 Text = Annotated[str, Meta(max_length=4096)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Percent = Annotated[float, Meta(ge=0, le=100)]

@@ -61,6 +61,18 @@ def test_version_1_bodies_have_the_documented_fields_exactly(farm: httpx.Client)
     assert farm.get(f"/api/tasks/{task_id}").status_code == 404
 
 
+def test_system_and_task_metrics_have_the_documented_fields(farm: httpx.Client) -> None:
+    task_id = farm.post("/api/tasks", json=BODY).json()["id"]
+    system = farm.get("/api/metrics").json()
+    assert set(system) == {"clients", "tasks", "resources", "timestamp"}
+    assert set(system["clients"]) == {"total", "active"}
+    assert set(system["tasks"]) == {"total", "running", "completed", "failed"}
+    assert system["tasks"]["total"] >= 1
+    task = farm.get(f"/api/metrics/tasks/{task_id}").json()
+    assert set(task) == {"progress", "metrics", "resources", "timestamp"}
+    assert task["resources"] == {"cpu_usage": 0.0, "ram_usage": 0.0, "gpu_usage": 0.0}
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

@@ -56,6 +56,10 @@ EXAMPLES = {
     "rest/client_details": body(
         rest.ClientDetails, "id", "resources", "resources.cpu", "performance.success_rate"
     ),
+    "rest/system_metrics": body(
+        rest.SystemMetrics, "clients.total", "tasks.running", "resources.cpu_usage"
+    ),
+    "rest/task_metrics": body(rest.TaskMetrics, "progress", "metrics", "resources.gpu_usage"),
     "rest/error": body(rest.ErrorEnvelope, "error", "error.code", "error.message"),
 }
 
