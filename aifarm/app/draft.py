@@ -29,6 +29,10 @@ _ATTEMPT_ENDS = frozenset(
     {"attempt_lost", "attempt_failed", "returned", "completed", "failed", "stopped"}
 )
 
+_ROUTINE = frozenset({"checkpoint"})
+ROUTINE_EVENTS = 1_000
+"""Routine events kept of one task, so that weeks of short epochs do not swell the story."""
+
 
 class Changes(Struct, frozen=True):
     """What a batch made true, as values that anyone may keep."""
@@ -59,6 +63,7 @@ class Draft:
         self.uploads: dict[str, UploadRecord] = {}
         self.log_lengths: dict[RankKey, int] = {}
         self._keys: dict[str, tuple[str, str]] = {}
+        self._routine: dict[str, int] = {}
         self._rows: list[tuple[str, tuple[Any, ...]]] = []
         self._events: list[EventRecord] = []
         self._points: list[tuple[RankKey, Points]] = []
@@ -103,6 +108,12 @@ class Draft:
         return outcome
 
     def note(self, note: Note) -> None:
+        """One line of the story, numbered."""
+        if note.kind in _ROUTINE and note.task_id is not None:
+            count = self._routine.get(note.task_id, 0)
+            if count >= ROUTINE_EVENTS:
+                return
+            self.farm.ledger.put(self._routine, note.task_id, count + 1)
         self.last_event += 1
         self._events.append(
             EventRecord(
@@ -297,6 +308,7 @@ class Draft:
         """A final task lives in the store alone, but for ranks whose workers still wind down."""
         self.records.pop(task_id, None)
         self.attempts.pop(task_id, None)
+        self._routine.pop(task_id, None)
         for key in [key for key in self.log_lengths if key.task_id == task_id]:
             del self.log_lengths[key]
 
