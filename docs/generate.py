@@ -1,98 +1,135 @@
 """Writes the pages of docs/ that are drawn from the code: `make docs`. A test holds them to it."""
 
+import inspect
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from aifarm.core.lifecycle import IGNORED, TRANSITIONS
-from aifarm.core.task import ACTIVE, FINAL, State
+from aifarm.core.task import ACTIVE, FINAL, State, TaskEvent
 
 DOCS = Path(__file__).parent
 
+EVENTS: tuple[type[TaskEvent], ...] = TaskEvent.__args__
 
-def words(event: type) -> str:
-    """RankEnded → rank ended."""
-    return re.sub(r"(?<!^)([A-Z])", r" \1", event.__name__).lower()
+MEANING = {
+    State.PENDING: "It waits for clients; `aifarm show ID` says what each of them lacks.",
+    State.ASSIGNED: "Its clients are chosen and prepare; nothing has run yet.",
+    State.RUNNING: "It trains.",
+    State.PAUSED: "It is held on its clients, or waits without any until it is resumed.",
+    State.UNREACHABLE: "Contact with one of its clients is lost; training may go on there.",
+    State.COMPLETED: "Every rank has reached its end. Final.",
+    State.FAILED: "It ended for the cause it names. Final.",
+    State.STOPPED: "It ended because somebody wanted it to. Final.",
+}
 
+TASK_LIFE = """\
+# The life of a task
 
-def edges() -> dict[tuple[State, State], list[str]]:
-    """The events that can lead from one state to another."""
-    found = defaultdict(list)
-    for (state, event), rule in TRANSITIONS.items():
-        for target in rule.leads_to - {state}:
-            found[state, target].append(words(event))
-    return {edge: sorted(events) for edge, events in found.items()}
+<!-- Drawn from aifarm/core/lifecycle.py by `make docs`; changes here are lost. -->
 
+A task's state is what the farm last observed. What the submitter wants (running, paused or stopped)
+is kept beside it; *desired set* says that this wish changed. A gang shows the state of rank 0; once
+that has ended, of the first rank that has not.
 
-def diagram() -> Iterator[str]:
-    """A Mermaid state diagram; what every active state can do is drawn once, from their frame."""
-    arrows = edges()
-    shared = {
-        target: sorted(set.intersection(*(set(arrows.get((s, target), ())) for s in ACTIVE)))
-        for target in State
-        if target not in ACTIVE
-    }
-    yield "stateDiagram-v2"
-    yield "    [*] --> pending"
-    yield '    state "has clients" as active {'
-    for (state, target), events in sorted(arrows.items()):
-        if state in ACTIVE and target in ACTIVE:
-            yield f"        {state} --> {target} : {', '.join(events)}"
-    yield "    }"
-    for target, events in shared.items():
-        if events:
-            yield f"    active --> {target} : {', '.join(events)}"
-    for (state, target), events in sorted(arrows.items()):
-        if {state, target} <= ACTIVE:
-            continue
-        own = [event for event in events if state not in ACTIVE or event not in shared[target]]
-        if own:
-            yield f"    {state} --> {target} : {', '.join(own)}"
-    for state in sorted(FINAL):
-        yield f"    {state} --> [*]"
+{diagram}
 
+## States
 
-def outcome(state: State, event: type) -> str:
-    if rule := TRANSITIONS.get((state, event)):
-        return ", ".join(target for target in State if target in rule.leads_to)
-    return f"*nothing: {IGNORED[state, event]}*"
+{states}
 
+## Events
 
-def table() -> Iterator[str]:
-    """Every pair of state and event: where it can lead, or why it changes nothing."""
-    yield "| in state | on event | leads to |"
-    yield "|---|---|---|"
-    events = sorted({event for _, event in TRANSITIONS}, key=words)
-    for state in State:
-        rows = defaultdict(list)
-        for event in events:
-            rows[outcome(state, event)].append(words(event))
-        for leads_to, causes in rows.items():
-            yield f"| {state} | {', '.join(causes)} | {leads_to} |"
+An event that speaks for an attempt that is over, or for a rank that never was, is *stale*: it is
+refused and changes nothing, in any state. The others mean:
+
+{events}
+
+## What leads where
+
+Every pair of state and event is decided, and a test proves it. Where several states are named, the
+task's budgets, its desired state and its other ranks decide.
+
+{transitions}
+
+## What changes nothing
+
+{ignored}
+"""
 
 
 def task_life() -> str:
-    return "\n".join(
-        [
-            "# The life of a task",
-            "",
-            "<!-- Drawn from aifarm/core/lifecycle.py by `make docs`; changes here are lost. -->",
-            "",
-            "A task's state is what the farm last observed. What the submitter wants (running,",
-            "paused or stopped) is kept beside it; *desired set* says that this wish changed. A",
-            "gang shows the state of rank 0, or of the first rank that has not ended.",
-            "",
-            "```mermaid",
-            *diagram(),
-            "```",
-            "",
-            "Every pair of state and event is decided, and a test proves it:",
-            "",
-            *table(),
-            "",
-        ]
+    return TASK_LIFE.format(
+        diagram=_diagram(),
+        states=_table(("state", "meaning"), ((f"`{s}`", MEANING[s]) for s in State)),
+        events=_table(("event", "meaning"), ((_words(e), _summary(e)) for e in EVENTS)),
+        transitions=_table(
+            ("in state", "when", "it is then"),
+            (
+                (f"`{state}`", _words(event), _either(TRANSITIONS[state, event].leads_to))
+                for state in State
+                for event in EVENTS
+                if (state, event) in TRANSITIONS
+            ),
+        ),
+        ignored=_table(("in state", "these change nothing", "since"), _ignored()),
     )
+
+
+def _diagram() -> str:
+    """Edges of the table; those that every active state has leave their common box."""
+    edges: dict[tuple[str, State], list[str]] = defaultdict(list)
+    for event in EVENTS:
+        for target in State:
+            sources = [
+                state
+                for state in State
+                if state is not target
+                and (state, event) in TRANSITIONS
+                and target in TRANSITIONS[state, event].leads_to
+            ]
+            if target not in ACTIVE and set(sources) >= ACTIVE:
+                edges["active", target].append(_words(event))
+                sources = [state for state in sources if state not in ACTIVE]
+            for state in sources:
+                edges[state, target].append(_words(event))
+    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> pending"]
+    lines += ['    state "has clients" as active {']
+    lines += [f"        {state}" for state in State if state in ACTIVE]
+    lines += ["    }"]
+    lines += [f"    {start} --> {end} : {', '.join(on)}" for (start, end), on in edges.items()]
+    lines += [f"    {state} --> [*]" for state in State if state in FINAL]
+    return "\n".join([*lines, "```"])
+
+
+def _ignored() -> Iterable[tuple[str, str, str]]:
+    groups: dict[tuple[State, str], list[str]] = defaultdict(list)
+    for state in State:
+        for event in EVENTS:
+            if reason := IGNORED.get((state, event)):
+                groups[state, reason].append(_words(event))
+    for (state, reason), events in groups.items():
+        every = len(events) == len(EVENTS)
+        yield f"`{state}`", "all events" if every else ", ".join(events), reason
+
+
+def _words(event: type[TaskEvent]) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", event.__name__).lower()
+
+
+def _summary(event: type[TaskEvent]) -> str:
+    return " ".join((inspect.getdoc(event) or "").split("\n\n")[0].split())
+
+
+def _either(states: Iterable[State]) -> str:
+    names = [f"`{state}`" for state in State if state in states]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def pages() -> dict[Path, str]:
@@ -102,4 +139,4 @@ def pages() -> dict[Path, str]:
 if __name__ == "__main__":
     for path, text in pages().items():
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")

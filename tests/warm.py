@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-DIGITS = Path(__file__).parent / "data" / "packages" / "digits"
+DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 PATIENCE = 60.0
 
 

@@ -1,7 +1,6 @@
 """The connection to the server: made again and again, until the server refuses this agent."""
 
 import asyncio
-import contextlib
 import itertools
 import json
 import logging
@@ -132,9 +131,8 @@ class Link:
             finally:
                 self._socket = None
                 sending.cancel()
-                with contextlib.suppress(asyncio.CancelledError, ConnectionClosed):
-                    await sending
                 self._listener.closed(reason)
+                await asyncio.gather(sending, return_exceptions=True)
         if opened.close_code == POLICY_VIOLATION and opened.close_reason != TOO_SLOW:
             raise Refusal(_farewell(url, opened.close_reason or "no reason given"))
 

@@ -26,16 +26,11 @@ from aifarm.wire.agent import (
 )
 from aifarm.wire.codec import encode
 from aifarm_agent.events import Mark, RankKey
-from aifarm_agent.thinning import thin
+from aifarm_agent.thinning import thin_next
 
 logger = logging.getLogger(__name__)
 
 LIMIT = 256 << 20
-RUN = 512 << 10
-"""Bytes of progress messages that are thinned into one at a time."""
-LEVELS = 24
-"""How often a message can be thinned at most."""
-
 Message = TaskState | TaskProgress | TaskLog | TaskCheckpoint | GangEndpoint | TaskResult
 
 SCHEMA = """
@@ -310,44 +305,11 @@ class Outbox:
 
     def _make_room(self) -> None:
         """Thins what was thinned least, the oldest of it first, until a tenth is free."""
-        target = self._limit * 9 // 10
-        while self._size > target:
-            found = self._db.execute(
-                "SELECT m.rank_id, m.seq, m.level FROM message m JOIN rank r ON r.id = m.rank_id"
-                " WHERE m.kind = 'TaskProgress' AND m.seq > r.sent_seq AND m.level < ?"
-                " ORDER BY m.level, m.id LIMIT 1",
-                (LEVELS,),
-            ).fetchone()
-            if found is None:
+        while self._size > self._limit * 9 // 10:
+            thinned = thin_next(self._db)
+            if thinned is None:
                 logger.warning("The outbox %s is over its limit of bytes.", self._path)
                 return
-            self._thin_run(*found)
-
-    def _thin_run(self, rank_id: int, seq: int, level: int) -> None:
-        run: list[TaskProgress] = []
-        size = 0
-        for message_kind, message_level, length, body in self._db.execute(
-            "SELECT kind, level, size, body FROM message WHERE rank_id = ? AND seq >= ?"
-            " ORDER BY seq",
-            (rank_id, seq),
-        ):
-            if message_kind != "TaskProgress" or message_level != level or (run and size > RUN):
-                break
-            message = _decode(body)
-            assert isinstance(message, TaskProgress)  # noqa: S101 - for mypy; the kind says so
-            run.append(message)
-            size += length
-        thinned = thin(run, every=max(2, -(-size // (RUN // 2))))
-        body = encode(thinned)
-        last = thinned.seq_to
-        self._db.execute(
-            "DELETE FROM message WHERE rank_id = ? AND seq > ? AND seq <= ?", (rank_id, seq, last)
-        )
-        self._db.execute(
-            "UPDATE message SET seq_to = ?, level = level + 1, size = ?, body = ?"
-            " WHERE rank_id = ? AND seq = ?",
-            (last, len(body), body, rank_id, seq),
-        )
-        self._size += len(body) - size
-        key = next(key for key, row in self._rows.items() if row.id == rank_id)
-        self.drop(key, sum(len(m.points) for m in run) - len(thinned.points))
+            self._size -= thinned.bytes
+            key = next(key for key, row in self._rows.items() if row.id == thinned.rank_id)
+            self.drop(key, thinned.points)

@@ -65,6 +65,7 @@ class Agent:
         )
         self._resumed: dict[RankKey, str] = {}
         self._server: str | None = None
+        self._gave_back = False
         self._timer: asyncio.TimerHandle | None = None
         self._status_timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
@@ -90,10 +91,11 @@ class Agent:
                 if ended.done():
                     ended.result()
         finally:
+            asked = stopped.done()
             for task in (link, stopped):
                 task.cancel()
             await asyncio.gather(link, stopped, return_exceptions=True)
-            await self._close(shut_down=stopped.done() and not stopped.cancelled())
+            await self._close(end_warm=self._gave_back or (asked and not self._supervisor.busy))
 
     async def _give_back(self, stop: asyncio.Queue[Stop]) -> None:
         logger.info("giving the tasks back; once more to end at once")
@@ -110,7 +112,8 @@ class Agent:
         for task in (given_back, again):
             task.cancel()
         await asyncio.gather(given_back, again, return_exceptions=True)
-        await self._supervisor.end_all()
+        await self._supervisor.end_workers()
+        self._gave_back = True
 
     async def _given_back(self) -> None:
         """Until the server has every result, or cannot be told now: the outbox keeps them."""
@@ -118,12 +121,12 @@ class Agent:
             self._changed.clear()
             await self._changed.wait()
 
-    async def _close(self, shut_down: bool) -> None:
+    async def _close(self, end_warm: bool) -> None:
         for timer in (self._timer, self._status_timer):
             if timer is not None:
                 timer.cancel()
         await self._transfers.close()
-        await self._supervisor.close(shut_down)
+        await self._supervisor.close(end_warm)
         self._outbox.close()
         (self._workdir.path / "state.json").unlink(missing_ok=True)
 
@@ -233,6 +236,7 @@ class Agent:
         self._supervisor.forget(key)
         self._resumed.pop(key, None)
         self._prune(key.task_id)
+        self._checkpoints.expire({other.task_id for other in self._session.ranks})
 
     def _prune(self, task_id: str) -> None:
         """Keeps what may be needed of a task's checkpoints."""

@@ -95,20 +95,19 @@ class Supervisor:
         self._spawn(self._watch())
         self._spawn(self._warm_up())
 
-    async def close(self, shut_down: bool) -> None:
-        """Leaves the workers to a later agent; with `shut_down`, which needs that there are none,
-        the warm process ends, too."""
+    async def close(self, end_warm: bool) -> None:
+        """Leaves the workers to a later agent, unless `end_warm` ends what they live by."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for run in self._runs.values():
             self._loop.remove_reader(run.fileno())
             run.close()
-        await self._warm.close(shut_down)
+        await self._warm.close(end_warm)
 
-    async def end_all(self) -> None:
-        """No worker is left, however it stands with its task."""
-        while self.busy:
+    async def end_workers(self) -> None:
+        """However it stands with their tasks."""
+        while any(run.worker is not None and not run.settled for run in self._runs.values()):
             for run in list(self._runs.values()):
                 run.kill()
                 self._look(run)
@@ -116,8 +115,11 @@ class Supervisor:
 
     @property
     def busy(self) -> bool:
-        """Whether a worker lives."""
-        return any(run.worker is not None and not run.settled for run in self._runs.values())
+        """Whether a worker lives, or soon will."""
+        return any(
+            run.launching or (run.worker is not None and not run.settled)
+            for run in self._runs.values()
+        )
 
     # ------------------------------------------------------------ orders
 

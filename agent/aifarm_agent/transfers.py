@@ -64,7 +64,8 @@ class Transfers:
             if not older.final:
                 task.cancel()
                 del waiting[older.path]
-                self._told(key, events.CheckpointDropped(older, "a newer one takes its place"))
+                dropped = events.CheckpointDropped(older, "a newer one takes its place")
+                asyncio.get_running_loop().call_soon(self._told, key, dropped)
         task = self._spawn(key, self._upload(key, checkpoint))
         waiting[checkpoint.path] = (checkpoint, task)
 

@@ -6,17 +6,23 @@ import itertools
 import json
 import logging
 import os
+import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aifarm_agent.processes import kill_session, look
+
 logger = logging.getLogger(__name__)
 
 PATIENCE = 120.0
 """Seconds for the answer to a request; a cold disk takes its time to import torch."""
 LOOK_AGAIN = 0.05
+END_SECONDS = 5.0
 SECRETS = ("AIFARM_TOKEN",)
 
 
@@ -31,10 +37,10 @@ class WarmProcess:
     """
 
     def __init__(
-        self, folder: Path, socket: Path, lost: Callable[[], None], orphan_limit: float
+        self, folder: Path, path: Path, lost: Callable[[], None], orphan_limit: float
     ) -> None:
         self._log = folder / "warm.log"
-        self._socket = socket
+        self._path = path
         self._lost = lost
         self._orphan_limit = orphan_limit
         self._numbers = itertools.count(1)
@@ -51,7 +57,7 @@ class WarmProcess:
     async def find(self) -> bool:
         """Connects to the one that an earlier agent left, if it lives."""
         try:
-            reader, self._writer = await asyncio.open_unix_connection(self._socket, limit=1 << 24)
+            reader, self._writer = await asyncio.open_unix_connection(self._path, limit=1 << 24)
         except OSError:
             return False
         self._reading = asyncio.create_task(self._read(reader))
@@ -75,7 +81,7 @@ class WarmProcess:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "aifarm.train.zygote"),
-                    *("--socket", str(self._socket)),
+                    *("--socket", str(self._path)),
                     *("--orphan-limit", str(self._orphan_limit)),
                 ],
                 cwd=self._log.parent,
@@ -108,25 +114,25 @@ class WarmProcess:
             return got
         raise WarmError(_sentence(got["error"]))
 
-    async def close(self, shut_down: bool) -> None:
-        """Hangs up; with `shut_down` only once it has ended. It ends when its last worker has."""
-        if self._writer is None:
+    async def close(self, end: bool) -> None:
+        """Hangs up; with `end` once it has ended, and with it any worker it may still have."""
+        if self._writer is None or self._reading is None:
             return
-        if shut_down:
-            self._lost = lambda: None
-            with contextlib.suppress(WarmError):
-                await self.ask("shutdown")
-            if self._reading is not None:
-                await asyncio.wait([self._reading], timeout=PATIENCE)
+        self._lost = lambda: None
+        if end:
+            peer = look(_peer(self._writer))
+            with contextlib.suppress(WarmError, TimeoutError):
+                async with asyncio.timeout(END_SECONDS):
+                    await self.ask("shutdown")
+                    await asyncio.shield(self._reading)
+            if peer is not None and peer.alive:
+                kill_session(peer, signal.SIGKILL)
             if self._process is not None:
                 await asyncio.to_thread(self._process.wait)
-            return
-        if self._reading is not None:
-            self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reading
-        self._writer.close()
-        self._writer = None
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.close()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -144,6 +150,14 @@ class WarmProcess:
         if self._process is not None:
             self._process.poll()  # reaps it
         self._lost()
+
+
+def _peer(writer: asyncio.StreamWriter) -> int:
+    """The pid of the process at the other end."""
+    credentials = writer.get_extra_info("socket").getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
+    )
+    return int(struct.unpack("3i", credentials)[0])
 
 
 def _sentence(text: str) -> str:

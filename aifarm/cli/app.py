@@ -1,8 +1,6 @@
 """The command's root: its subcommands, and how errors become one sentence and an exit code."""
 
 import logging
-import os
-import sys
 from collections.abc import Sequence
 
 import click
@@ -13,7 +11,6 @@ logger = logging.getLogger(__name__)
 
 FAILED, BAD_REQUEST, NOT_AUTHORIZED, NOT_FOUND, UNREACHABLE = 1, 2, 3, 4, 5
 INTERRUPTED = 130
-BROKEN_PIPE = 141
 
 
 class Ordered(click.Group):
@@ -77,10 +74,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        # What reads our output has enough; nothing may be flushed to it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
     except Exception as error:
         logger.debug("The command ended with", exc_info=True)
         click.echo(f"aifarm: {_sentence(error)}", err=True)

@@ -44,13 +44,17 @@ class LocalFarm:
     ) -> None:
         self.data_dir = Path(data_dir).resolve()
         self.names = [f"agent-{number}" for number in range(1, agents + 1)]
+        self._choose_port = port is None
         self.port = port or free_port(PORT)
-        self.url = f"http://{HOST}:{self.port}"
         self.token_file = self.data_dir / "server" / "admin-token"
         self.logs = self.data_dir / "logs"
         self.server: subprocess.Popen[bytes] | None = None
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
         self._server_options = server_options
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
 
     def __enter__(self) -> "LocalFarm":
         self.start()
@@ -68,7 +72,7 @@ class LocalFarm:
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.logs.mkdir(exist_ok=True)
         try:
-            self.start_server()
+            self._start_where_free()
             with self.connect() as farm:
                 token = self._agent_token(farm)
                 for name in self.names:
@@ -120,6 +124,16 @@ class LocalFarm:
             _kill(started)
 
     # ------------------------------------------------------------ helpers
+
+    def _start_where_free(self) -> None:
+        try:
+            self.start_server()
+        except AIFarmError:
+            if not self._choose_port or port_is_free(self.port):
+                raise
+            # Somebody else took the port since it was chosen.
+            self.port = free_port(0)
+            self.start_server()
 
     def _spawn(self, name: str, command: Sequence[str], death: signal.Signals) -> "Popen":
         leash = [sys.executable, "-I", str(Path(__file__).with_name("leash.py"))]
@@ -188,8 +202,12 @@ def end_on_signals() -> None:
 
 
 def free_port(preferred: int) -> int:
-    """`preferred` where it is free, else a port that is."""
-    return preferred if port_is_free(preferred) else _any_port()
+    """`preferred` where it is free, else a port that is; 0 prefers none."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((HOST, preferred if port_is_free(preferred) else 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def port_is_free(port: int) -> bool:
@@ -201,13 +219,6 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _any_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _end(processes: Iterable[Popen], *steps: tuple[signal.Signals, float]) -> None:

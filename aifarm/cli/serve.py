@@ -80,10 +80,10 @@ def dev(agents: int, port: int | None, data_dir: Path) -> int:
         raise click.UsageError(f"Port {port} is taken: choose another, or leave --port out.")
     localfarm.end_on_signals()
     farm = localfarm.LocalFarm(data_dir, agents=agents, port=port)
-    if not port and farm.port != localfarm.PORT:
-        click.echo(f"Port {localfarm.PORT} is taken, so this farm uses {farm.port}.")
     click.echo(f"Starting a server and {_count(agents, 'agent')} in {farm.data_dir} …")
     with farm:
+        if not port and farm.port != localfarm.PORT:
+            click.echo(f"Port {localfarm.PORT} is taken, so this farm uses {farm.port}.")
         click.echo(_welcome(farm.url, farm.token_file, farm.logs, data_dir))
         try:
             while not (problem := farm.problem()):

@@ -59,4 +59,7 @@ def submit(
     except KeyboardInterrupt:
         click.echo(f"The task goes on. Stop it: aifarm stop {short}", err=True)
         raise
-    return 0 if task.info.status == "completed" else 1
+    if task.info.status == "completed":
+        return 0
+    click.echo(f"Its output: aifarm logs {short}", err=True)
+    return 1

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from aifarm.sdk.errors import BY_CODE, AIFarmError, InvalidRequest, ServerError
+from aifarm.sdk.errors import BY_CODE, AIFarmError, InvalidRequest, ServerError, Unauthorized
 from aifarm.wire import rest
 from aifarm.wire.agent import ErrorBody
 from aifarm.wire.codec import encode, explain
@@ -82,6 +82,9 @@ def failure(answer: Answer) -> AIFarmError:
 
 def from_body(error: ErrorBody) -> AIFarmError:
     """The exception for the farm's error envelope, from REST or the live feed."""
+    if error.code == Unauthorized.code:
+        # The farm's own sentence is for those who sent none; the SDK always sends one.
+        return Unauthorized("The farm does not accept this token: it is wrong, expired or revoked.")
     return BY_CODE.get(error.code, ServerError)(error.message, dict(error.details))
 
 

@@ -60,7 +60,7 @@ class Journal:
         self._segment = 1
         self._size = 0
         self._descriptor = self._open(self._segment)
-        self._due = -math.inf  # when to flush next; at first, and after a quiet while, at once
+        self._due = 0.0  # when to flush points again; the first, or one after a while, at once
 
     def point(self, step: int, metrics: dict[str, Any], progress: float) -> None:
         """Records the metrics of a step: numbers, or tensors of one element."""
@@ -70,7 +70,9 @@ class Journal:
 
     def flush_if_due(self) -> None:
         """Writes what has waited for its time; to be called often."""
-        if time.monotonic() >= self._due:
+        now = time.monotonic()
+        if now >= self._due and (self._points or self._pending):
+            self._due = now + (THINNED_SECONDS if self._thinned else FLUSH_SECONDS)
             self._take_points()
             self._drain()
 
@@ -108,7 +110,6 @@ class Journal:
 
     def _drain(self) -> None:
         """Writes the pending bytes as far as the disk takes them; a cut line is completed later."""
-        self._due = time.monotonic() + (THINNED_SECONDS if self._thinned else FLUSH_SECONDS)
         if not self._pending:
             return
         try:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from pathlib import Path
 
 import pytest
 from tornado.httpserver import HTTPServer
@@ -48,6 +47,7 @@ class Store:
         }
         self.faults = []
         self.requests = []
+        self.asked = asyncio.Queue()
         self.parts = {}
         self.gate = asyncio.Event()
         self.gate.set()
@@ -60,6 +60,7 @@ class Handler(RequestHandler):
     async def prepare(self):
         store = self.store
         store.requests.append((self.request.method, self.request.path))
+        store.asked.put_nowait(self.request.path)
         assert self.request.headers["Authorization"] == "Bearer secret"
         await store.gate.wait()
         if store.faults:
@@ -223,7 +224,7 @@ async def test_a_checkpoint_is_stored_in_parts(bench, store, tmp_path):
     bench.transfers.upload(KEY, checkpoint)
     assert await bench.answer() == events.CheckpointStored(checkpoint.sha256[:8], checkpoint)
     stored = [store.parts[key] for key in sorted(store.parts)]
-    assert b"".join(stored) == Path(checkpoint.path).read_bytes()
+    assert b"".join(stored) == (tmp_path / "step-1.pt").read_bytes()
     assert [len(part) for part in stored] == [PART, PART, 5604]
 
 
@@ -245,7 +246,7 @@ async def test_a_refused_upload_is_dropped_with_the_servers_words(bench, store, 
 
 async def test_a_vanished_file_is_dropped(bench, tmp_path):
     checkpoint = bench.checkpoint(tmp_path, 1)
-    Path(checkpoint.path).unlink()
+    (tmp_path / "step-1.pt").unlink()
     bench.transfers.upload(KEY, checkpoint)
     assert isinstance(await bench.answer(), events.CheckpointDropped)
 
@@ -255,10 +256,10 @@ async def test_newer_checkpoints_take_the_place_of_those_that_wait(bench, store,
     going = [bench.checkpoint(tmp_path, step) for step in (1, 2)]
     final = bench.checkpoint(tmp_path, 3, final=True)
     waiting = [bench.checkpoint(tmp_path, step) for step in (4, 5)]
-    for checkpoint in (*going, final):
+    for checkpoint in going:
         bench.transfers.upload(KEY, checkpoint)
-        while len(store.requests) < min(2, checkpoint.step):
-            await asyncio.sleep(0)
+        await store.asked.get()
+    bench.transfers.upload(KEY, final)
     for checkpoint in waiting:
         bench.transfers.upload(KEY, checkpoint)
     dropped = await bench.answer()

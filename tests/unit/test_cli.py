@@ -248,7 +248,8 @@ class Watched:
         self.info = states[0]
 
     def watch(self, *_: Any) -> Any:
-        for self.info in self.states:
+        for state in self.states:
+            self.info = state
             yield self
 
 

@@ -281,5 +281,6 @@ class TestFarm(FarmMachine.TestCase):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 class TestFarmForLong(FarmMachine.TestCase):
-    settings = settings(settings.get_profile("deep"), stateful_step_count=80)
+    settings = settings(settings.get_profile("deep"), max_examples=1_000, stateful_step_count=80)

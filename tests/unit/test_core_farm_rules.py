@@ -163,6 +163,14 @@ def test_what_a_batch_that_failed_had_given_out_is_given_out_by_the_next() -> No
     assert assigned(story.submit()) == [("a", FIRST)]
 
 
+def test_placing_again_is_free_while_nothing_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story("a")
+    story.submit(needs=Needs(cpu_cores=3))
+    story.submit("next", needs=Needs(cpu_cores=3))
+    monkeypatch.setattr("aifarm.core.farm.plan", lambda *_: pytest.fail("planned again"))
+    assert story.farm.place(1.0) == NOTHING
+
+
 # ---------------------------------------------------------------- agents come back
 
 
@@ -389,6 +397,14 @@ def test_no_control_is_sent_on_return_where_nothing_changed() -> None:
     assert story.task().state is State.UNREACHABLE
     story.runs(FIRST)
     assert story.task().state is State.RUNNING
+
+
+def test_a_lease_that_ends_just_when_its_client_is_back_changes_nothing() -> None:
+    story = page()
+    story.leave("p")
+    story.meet("p")
+    assert story.lapse("p") == NOTHING
+    assert not story.task().waiting
 
 
 def test_a_gang_is_never_made_of_agents_and_contract_only_clients() -> None:

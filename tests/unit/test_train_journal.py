@@ -5,6 +5,7 @@ import os
 import socket
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -104,11 +105,12 @@ def test_thinning_ends_when_the_agent_has_consumed(tmp_path):
     assert len(points(read(folder))) == 50
 
 
-def test_a_metric_that_is_no_number_is_left_out(tmp_path):
+@pytest.mark.parametrize(("value", "text"), [(0.5, 0.5), (math.nan, "nan")])
+def test_a_metric_may_be_a_tensor_that_is_read_at_the_flush(tmp_path, value, text):
     journal = Journal(tmp_path / "j", "")
-    journal.point(1, {"loss": 1.0, "name": "high"}, 0.0)
+    journal.point(1, {"loss": torch.tensor(value)}, 0.0)
     journal.close()
-    assert points(read(tmp_path / "j"))[0][2] == {"loss": 1.0}
+    assert points(read(tmp_path / "j"))[0][2] == {"loss": text}
 
 
 @settings(

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
 from aifarm.train import checkpoint
+from aifarm.train import run as runs
 from aifarm.train.package import PackageInvalid
 from aifarm.train.run import Run
 from aifarm.train.trainer import Trainer
@@ -44,6 +45,13 @@ class StopAt:
     def poll(self, timeout=0.0):
         self.left -= 1
         return "running" if self.left >= 0 else "stopped"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _look_at_each_boundary():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "ALONE_SECONDS", 0.0)
+        yield
 
 
 def blobs(samples, seed=0):

@@ -1,0 +1,235 @@
+"""The commands against a real server; the workstations do what the test says."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from integration.running import RunningServer
+from integration.scripted import ScriptedAgent
+
+names = (f"station{number}" for number in count(1))
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Shell:
+    """Runs `aifarm` as a person with this token does."""
+
+    def __init__(self, server: RunningServer, home: Path) -> None:
+        self.environ = {
+            **os.environ,
+            "AIFARM_URL": server.url,
+            "AIFARM_TOKEN": server.admin_token,
+            "XDG_CONFIG_HOME": str(home),
+            "XDG_DATA_HOME": str(home),
+        }
+
+    def __call__(self, *arguments: str, **environ: str) -> Done:
+        with self.start(*arguments, **environ) as running:
+            out, err = running.communicate(timeout=60)
+        assert "Traceback" not in err
+        return Done(running.returncode, out, err)
+
+    def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "aifarm.cli", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**self.environ, **environ},
+        )
+
+
+@pytest.fixture
+def aifarm(shared_server: RunningServer, tmp_path: Path) -> Iterator[Shell]:
+    shell = Shell(shared_server, tmp_path)
+    yield shell
+    for task in json.loads(shell("tasks", "--status", "pending", "--json").out):
+        shell("stop", task["id"])
+
+
+@pytest.fixture
+def agent(shared_server: RunningServer) -> Iterator[ScriptedAgent]:
+    with ScriptedAgent(shared_server, next(names)) as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    (folder / "model.py").write_text("def build_model(cfg): ...\ndef build_data(cfg): ...\n")
+    return folder
+
+
+@pytest.fixture
+def task_id(aifarm: Shell, model: Path) -> str:
+    aifarm("publish", str(model), "--name", "model", "--version", "1.0")
+    return aifarm("submit", "model:1.0", "--epochs", "2").out.strip()
+
+
+def test_publish_and_submit_print_what_a_script_needs(aifarm: Shell, model: Path) -> None:
+    published = aifarm("publish", str(model), "--name", "scripted", "--version", "2")
+    assert (published.code, published.out) == (0, "scripted:2\n")
+    submitted = aifarm(
+        "submit", "scripted", "--n-clients", "3", "--set", "hidden=64", "--set", "act=relu"
+    )
+    assert submitted.code == 0
+    shown = json.loads(aifarm("show", submitted.out.strip(), "--json").out)
+    assert shown["id"] == submitted.out.strip()
+    assert (shown["version"], shown["n_clients"], shown["distributed"]) == ("2", 3, True)
+    assert shown["config"] == {"hidden": 64, "act": "relu"}
+
+
+def test_submit_with_watch_ends_with_the_task_and_its_exit_code(
+    aifarm: Shell, task_id: str, agent: ScriptedAgent
+) -> None:
+    agent.take()
+    agent.end()
+    for outcome, code in (("completed", 0), ("failed", 1)):
+        with aifarm.start("submit", "model", "--watch") as watching:
+            agent.take()
+            agent.running()
+            agent.progress(50.0, 1, loss=0.5)
+            agent.end(outcome, message="the forward fails")
+            out, err = watching.communicate(timeout=60)
+        assert watching.returncode == code
+        assert agent.task is not None
+        assert out.strip() == agent.task.id
+        assert outcome in err
+
+
+def test_a_task_is_listed_shown_and_its_story_told(
+    aifarm: Shell, task_id: str, agent: ScriptedAgent
+) -> None:
+    waits = aifarm("show", task_id[:8])
+    assert waits.code == 0
+    agent.take()
+    agent.running()
+    agent.log("epoch 1", "epoch 2")
+    agent.progress(50.0, 1, loss=0.25)
+    agent.checkpoint(b"weights", step=1)
+    listed = aifarm("tasks").out
+    assert task_id[:8] in listed
+    assert agent.name in listed
+    shown = aifarm("show", task_id[:8], "--events").out
+    for part in ("50.0 %", "loss 0.25", agent.name, "step 1", "Submitted by admin", "Running on"):
+        assert part in shown
+    assert aifarm("logs", task_id[:8]).out == "epoch 1\nepoch 2\n"
+    with aifarm.start("logs", "-f", task_id) as following:
+        agent.log("epoch 3")
+        agent.end()
+        assert following.communicate(timeout=60)[0] == "epoch 1\nepoch 2\nepoch 3\n"
+    assert following.returncode == 0
+    story = json.loads(aifarm("show", task_id, "--events", "--json").out)
+    assert story[0]["kind"] == "submitted"
+
+
+def test_a_pending_task_says_why(aifarm: Shell, task_id: str, agent: ScriptedAgent) -> None:
+    agent.take()
+    wide = aifarm("submit", "model", "--min-cpu-cores", "64").out.strip()
+    shown = aifarm("show", wide).out
+    assert "pending" in shown
+    assert agent.name in shown
+    assert "64" in shown
+
+
+def test_pause_resume_and_stop_say_what_is_so(
+    aifarm: Shell, task_id: str, agent: ScriptedAgent
+) -> None:
+    agent.take()
+    agent.running()
+    told = aifarm("pause", task_id[:8], "--reason", "lunch")
+    assert told.out == f"Task {task_id[:8]} is to be paused; for now it is running.\n"
+    agent.paused()
+    assert aifarm("pause", task_id).out == f"Task {task_id[:8]} is paused.\n"
+    assert aifarm("resume", task_id).code == 0
+    assert aifarm("stop", task_id).code == 0
+    agent.end("stopped", cause="stopped")
+    final = aifarm("pause", task_id)
+    assert final.code == 2
+    assert final.err.startswith("aifarm: ")
+
+
+def test_clients_and_packages_are_listed(aifarm: Shell, task_id: str, agent: ScriptedAgent) -> None:
+    assert f"{agent.name}" in aifarm("clients").out
+    assert any(one["id"] == agent.name for one in json.loads(aifarm("clients", "--json").out))
+    assert "model" in aifarm("packages").out
+    assert [one["name"] for one in json.loads(aifarm("packages", "--name", "model", "--json").out)]
+
+
+def test_a_token_stands_alone_on_stdout_and_can_be_revoked(aifarm: Shell) -> None:
+    made = aifarm("token", "create", "--role", "viewer", "--name", "eve", "--expires", "30d")
+    secret = made.out.strip()
+    assert made.out == f"{secret}\n"
+    assert aifarm("tasks", AIFARM_TOKEN=secret).code == 0
+    assert aifarm("token", "list", AIFARM_TOKEN=secret).code == 3
+    listed = aifarm("token", "list")
+    assert secret not in listed.out
+    (found,) = [
+        one for one in json.loads(aifarm("token", "list", "--json").out) if one["name"] == "eve"
+    ]
+    assert aifarm("token", "revoke", found["id"][:8]).code == 0
+    assert aifarm("tasks", AIFARM_TOKEN=secret).code == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["show", "no-such-task"], 4),
+        (["logs", "no-such-task"], 4),
+        (["submit", "no-such-package"], 4),
+        (["token", "revoke", "no-such-token"], 4),
+        (["submit", "model", "--epochs", "0"], 2),
+        (["submit", "model", "--min-ram", "-1"], 2),
+    ],
+)
+def test_an_error_is_one_sentence_and_an_exit_code(
+    aifarm: Shell, task_id: str, arguments: list[str], code: int
+) -> None:
+    told = aifarm(*arguments)
+    assert (told.code, told.out) == (code, "")
+    assert told.err.startswith("aifarm: ")
+    assert len(told.err.splitlines()) == 1
+
+
+def test_a_reader_that_has_enough_is_no_error(
+    aifarm: Shell, task_id: str, agent: ScriptedAgent
+) -> None:
+    agent.take()
+    agent.running()
+    for _ in range(4):
+        agent.log(*["x" * 200] * 1000)
+    with aifarm.start("logs", task_id) as reading:
+        assert reading.stdout is not None
+        assert reading.stderr is not None
+        reading.stdout.readline()
+        reading.stdout.close()
+        assert reading.stderr.read() == ""
+
+
+def test_a_token_file_and_url_win_over_the_environment(
+    aifarm: Shell, shared_server: RunningServer, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(shared_server.admin_token)
+    flags = ["--url", shared_server.url, "--token-file", str(tmp_path / "token")]
+    elsewhere = {"AIFARM_URL": "http://127.0.0.1:9", "AIFARM_TOKEN": "other"}
+    assert aifarm("tasks", **elsewhere).code == 5
+    assert aifarm("tasks", *flags, **elsewhere).code == 0
+
+
+def test_without_any_farm_the_sentence_says_what_to_do(aifarm: Shell) -> None:
+    told = aifarm("tasks", AIFARM_URL="", AIFARM_TOKEN="")
+    assert told.code == 5
+    assert "aifarm dev" in told.err
