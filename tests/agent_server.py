@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 
 from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
@@ -74,8 +75,8 @@ class ScriptedServer:
         self.hellos = []
         self.sockets = set()
         self.changed = asyncio.Condition()
-        self.listener, self.port = bind_unused_port()
-        self.http = None
+        free, self.port = bind_unused_port()
+        free.close()
         self.start()
 
     @property
@@ -85,12 +86,10 @@ class ScriptedServer:
     def start(self):
         routes = [(path, handler, {"server": self}) for path, handler in ROUTES]
         self.http = HTTPServer(Application(routes))
-        if self.listener is None:
-            self.listener, _ = bind_unused_port(address=f"127.0.0.1:{self.port}")
-        self.http.add_socket(self.listener)
+        self.http.add_sockets(bind_sockets(self.port, "127.0.0.1"))
 
     async def stop(self):
-        """The port stays taken, but nobody answers: those who are connected are cut off."""
+        """Those who are connected are cut off, others are refused."""
         self.http.stop()
         for socket in list(self.sockets):
             socket.ws_connection.stream.close()
@@ -105,12 +104,7 @@ class ScriptedServer:
 
     def assign(self, task_id, package, world_size=1, attempt=1, resume=None, **config):
         """Gives every rank of the attempt to whoever is, or will be, connected."""
-        config = {
-            "name": package.name,
-            "batch_size": 1,
-            "learning_rate": 0.01,
-            "epochs": 1,
-        } | config
+        usual = {"name": package.name, "batch_size": 1, "learning_rate": 0.01, "epochs": 1}
         for rank in range(world_size):
             farm = wire.FarmAssignment(
                 attempt=attempt,

@@ -184,10 +184,11 @@ class Session:
     def give_back(self, now: float) -> list[Effect]:
         """The owner stops this agent: every task goes back to the queue, after a checkpoint."""
         self._giving_back = True
+        effects: list[Effect] = [] if self._link == "down" else [Send(wire.Lending(lends=False))]
         with self._outbox.transaction():
-            return [
-                effect for rank in self.ranks.values() for effect in self._roster.give_back(rank)
-            ]
+            for rank in self.ranks.values():
+                effects += self._roster.give_back(rank)
+        return effects
 
     def wants_log(self, key: RankKey) -> bool:
         """Whether more of this rank's log may be read: what the server has not taken waits."""
@@ -205,7 +206,7 @@ class Session:
         self._heartbeat = message.heartbeat
         self._next_heartbeat = now + message.heartbeat
         self._flow = Flow()
-        effects: list[Effect] = []
+        effects: list[Effect] = [Send(wire.Lending(lends=False))] if self._giving_back else []
         for verdict in message.tasks:
             rank = self.ranks.get(RankKey(verdict.task_id, verdict.attempt, verdict.rank))
             if rank is None:

@@ -116,23 +116,27 @@ class WarmProcess:
 
     async def close(self, end: bool) -> None:
         """Hangs up; with `end` once it has ended, and with it any worker it may still have."""
-        if self._writer is None or self._reading is None:
-            return
         self._lost = lambda: None
         if end:
-            peer = look(_peer(self._writer))
+            peer = look(_peer(self._writer)) if self._writer else None
             with contextlib.suppress(WarmError, TimeoutError):
                 async with asyncio.timeout(END_SECONDS):
-                    await self.ask("shutdown")
-                    await asyncio.shield(self._reading)
+                    await self._shut_down()
             if peer is not None and peer.alive:
                 kill_session(peer, signal.SIGKILL)
             if self._process is not None:
+                self._process.kill()  # one that has not begun to listen yet
                 await asyncio.to_thread(self._process.wait)
-        self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         if self._writer is not None:
             self._writer.close()
+
+    async def _shut_down(self) -> None:
+        if self._writer is not None and self._reading is not None:
+            await self.ask("shutdown")
+            await asyncio.shield(self._reading)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(OSError, ValueError):

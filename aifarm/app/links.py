@@ -118,6 +118,8 @@ class Links:
                 case wire.TaskRequest():
                     self._meet(link)
                     self._request(link)
+                case wire.Lending():
+                    self._lend(link, message.lends)
                 case _:
                     self._meet(link)
                     operation = about_rank(link.client_id, message)
@@ -304,6 +306,12 @@ class Links:
             lambda draft: draft.take(draft.farm.ask(client_id, draft.at)),
             self._answering(link, None),
         )
+
+    def _lend(self, link: Link, lends: bool) -> None:
+        if link.speaks != "agent":
+            raise InvalidRequest("Only an agent lends; a client without hello asks.", field="type")
+        client_id = link.client_id
+        self._submit(lambda draft: draft.take(draft.farm.lend(client_id, lends)), _ignore)
 
     def _beat(self, link: Link, beat: wire.Heartbeat) -> None:
         """Kept in memory; `last_seen` is written each 30 s, and capacity when it changes."""

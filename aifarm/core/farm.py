@@ -47,7 +47,7 @@ class Client(Struct, frozen=True):
 
     `speaks`: "agent" said hello and takes as many ranks as fit; "contract" knows only the
     documented messages and takes one at a time, while its `task_request` is open (`asking`).
-    `drained`: why it gets no new work, or None. `failed_tasks`: the latest that failed here.
+    `lends`: its owner lets it take new work. `drained`: why the farm gives it none, or None. `failed_tasks`: the latest that failed here.
     """
 
     id: str
@@ -55,13 +55,15 @@ class Client(Struct, frozen=True):
     speaks: Literal["agent", "contract"] = "agent"
     connected: bool = False
     asking: bool = False
+    lends: bool = True
     drained: str | None = None
     failed_tasks: tuple[str, ...] = ()
     holds: tuple[RankKey, ...] = ()
 
     @property
     def placeable(self) -> bool:
-        return self.connected and not self.drained and (self.speaks == "agent" or self.asking)
+        wants = self.asking if self.speaks == "contract" else self.lends
+        return self.connected and wants and not self.drained
 
 
 class Hold(Struct, frozen=True):
@@ -285,7 +287,9 @@ class Farm:
     ) -> tuple[Outcome, tuple[Verdict, ...]]:
         """An agent said hello: what it still knows is held against what it should."""
         before = self.clients.get(client_id) or Client(client_id)
-        joined = replace(before, capacity=capacity, speaks="agent", connected=True, asking=False)
+        joined = replace(
+            before, capacity=capacity, speaks="agent", connected=True, asking=False, lends=True
+        )
         self._put(self.clients, client_id, joined)
         known = {rank.key: rank.phase for rank in held}
         outcome, verdicts = NOTHING, []
@@ -389,6 +393,16 @@ class Farm:
         if client.capacity != capacity:
             self._put(self.clients, client_id, replace(client, capacity=capacity))
 
+    def lend(self, client_id: str, lends: bool) -> Outcome:
+        """The owner takes the client back, or lends it again. What it runs is not touched."""
+        client = self.clients[client_id]
+        if client.lends == lends:
+            return NOTHING
+        self._put(self.clients, client_id, replace(client, lends=lends))
+        words = "is lent again" if lends else "takes no new tasks: its owner has taken it back"
+        kind = "lent" if lends else "reclaimed"
+        return Outcome(notes=(Note(kind, f"{client_id} {words}.", None, client_id),))
+
     def drain(self, client_id: str, reason: str | None) -> Outcome:
         """No new work for this client while there is a reason; None lends it again."""
         client = self.clients[client_id]
@@ -465,6 +479,8 @@ class Farm:
                 reason: str | None = "not connected"
             elif client.drained:
                 reason = client.drained
+            elif not client.lends:
+                reason = "its owner has taken it back"
             elif not client.placeable:
                 reason = "busy, or has not asked for a task"
             else:

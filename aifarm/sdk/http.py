@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -118,8 +119,7 @@ def _answer(response: httpx.Response) -> Answer:
 def _reason(error: Exception) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
-    text = str(error)
-    for known in ("Connection refused", "Name or service not known", "certificate verify failed"):
-        if known in text:
-            return known[0].lower() + known[1:]
-    return text or type(error).__name__
+    text = re.sub(r"^\[Errno -?\d+\] ", "", str(error))
+    if "certificate verify failed" in text:
+        return "its certificate is not trusted here; SSL_CERT_FILE may name the file of its CA"
+    return text[:1].lower() + text[1:] or type(error).__name__

@@ -43,30 +43,33 @@ class Feed:
         """The first message on each new connection."""
         return encode(live.Subscribe(topics=self._topics, since=self.since)).decode()
 
-    def receive(self, frame: str | bytes) -> live.Message | None:
-        """The message in `frame`, or None for an event already seen.
+    def receive(self, frame: str | bytes) -> list[live.Message]:
+        """The messages in `frame`, without events already seen.
 
         Only events move `since`: a change that came before its event must not hide the event.
         Raises AIFarmError when the farm refuses.
         """
         try:
-            message = _decoder.decode(frame)
+            messages = _decoder.decode(frame)
         except msgspec.DecodeError as error:
             raise ServerError(
                 f"The live feed sent what cannot be read: {explain(error).message}."
             ) from None
+        return [message for message in messages if self._is_new(message)]
+
+    def _is_new(self, message: live.Message) -> bool:
         if isinstance(message, live.Refused):
             raise from_body(message.error)
         if isinstance(message, live.Snapshot) and self.since is None:
             self.since = message.event
         if isinstance(message, live.Happened):
             if self.since is not None and message.event.id <= self.since:
-                return None
+                return False
             self.since = message.event.id
-        return message
+        return True
 
 
-_decoder: msgspec.json.Decoder[live.Message] = msgspec.json.Decoder(live.Message)
+_decoder: msgspec.json.Decoder[live.Frame] = msgspec.json.Decoder(live.Frame)
 
 
 def listen(
@@ -88,10 +91,9 @@ def listen(
             with _connected(http, deadline) as socket:
                 socket.send(feed.subscribe())
                 while True:
-                    message = feed.receive(socket.recv(timeout=_left(deadline)))
+                    messages = feed.receive(socket.recv(timeout=_left(deadline)))
                     tries = 0
-                    if message is not None:
-                        yield message
+                    yield from messages
         except TimeoutError as error:
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(f"Nothing more after {timeout:g} seconds.") from None

@@ -7,6 +7,11 @@ from typing import Any
 CONFIG = {"batch_size": 32, "learning_rate": 0.001, "epochs": 10, "seed": 0}
 
 
+def complete(config: dict[str, Any]) -> dict[str, Any]:
+    """`config` with the settings that it leaves out or has as None."""
+    return {**config, **{k: v for k, v in CONFIG.items() if config.get(k) is None}}
+
+
 def whole_number(cfg: dict[str, Any], name: str, least: int) -> int:
     """The setting `name`. Raises ValueError when it is no whole number from `least` up."""
     value = cfg[name]

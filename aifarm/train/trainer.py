@@ -27,7 +27,7 @@ class Trainer:
     def __init__(self, run: Run, package: ModuleType) -> None:
         self.run = run
         self.package = package
-        self.cfg: dict[str, Any] = {**defaults.CONFIG, **run.config}
+        self.cfg = defaults.complete(run.config)
         self.doing = "reading the config"
         self.epoch = self.batch = self.step = 0
         self._seconds_before = 0.0  # training time of earlier attempts
@@ -84,7 +84,8 @@ class Trainer:
 
     def _function(self, name: str) -> Any:
         """The package's function, else the default one."""
-        return getattr(self.package, name, None) or getattr(defaults, name)
+        own = getattr(self.package, name, None)  # may be a module: `from sklearn import metrics`
+        return own if callable(own) else getattr(defaults, name)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         self.doing = name

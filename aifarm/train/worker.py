@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from aifarm.train import defaults
 from aifarm.train import run as runs
 from aifarm.train.control import Control
 from aifarm.train.distributed import Gang, HostError, is_lost_peer
@@ -67,9 +68,9 @@ def _enter(task: dict[str, Any], run_dir: Path, journal: Journal, control: Contr
     device = runs.choose_device(task["local_rank"])
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    config = task["config"]
+    config = defaults.complete(task["config"])
     argv = [sys.executable, task["entry"]]
-    source = provenance(device, config.get("seed", 0), argv)
+    source = provenance(device, config["seed"], argv)
     journal.write(
         {"type": "started", "time": time.time(), "pid": os.getpid(), "provenance": source}
     )

@@ -152,7 +152,7 @@ class LiveSocket(FarmSocket):
         self.reading = asyncio.ensure_future(self._serve(wanted))
 
     def refuse(self, error: FarmError) -> None:
-        self.outgoing.send(encode(live.Refused(error_body(error))))
+        self.outgoing.send(encode([live.Refused(error_body(error))]))
 
     def on_close(self) -> None:
         if self.reading is not None:
@@ -187,12 +187,12 @@ class LiveSocket(FarmSocket):
                     await _either(urgent, PROGRESS_SECONDS)
                 urgent.clear()
                 any_news.clear()
-                written = None
-                for message in mailbox.drain():
-                    if not (isinstance(message, live.Happened) and message.event.id <= seen):
-                        written = self.outgoing.send(encode(message))
-                if written is not None:
-                    await written  # what comes meanwhile gathers in the mailbox
+                frame = [
+                    message
+                    for message in mailbox.drain()
+                    if not (isinstance(message, live.Happened) and message.event.id <= seen)
+                ]
+                await self._send(*frame)  # what comes meanwhile gathers in the mailbox
                 if mailbox.lost_events:
                     mailbox.lost_events = False
                     await self._send(facade.snapshot(mailbox))
@@ -206,14 +206,14 @@ class LiveSocket(FarmSocket):
             found = await loop.run_in_executor(self.host.executor, read)
             if not found:
                 break
-            for event in found:
-                if mailbox.follows(event):
-                    await self._send(live.Happened(event_full(event)))
+            missed = [live.Happened(event_full(e)) for e in found if mailbox.follows(e)]
+            await self._send(*missed)
             since = found[-1].id
         return since
 
-    async def _send(self, message: live.Message) -> None:
-        written = self.outgoing.send(encode(message))
+    async def _send(self, *messages: live.Message) -> None:
+        """As one frame. Returns once the reader's kernel has it."""
+        written = self.outgoing.send(encode(list(messages))) if messages else None
         if written is not None:
             await written
 

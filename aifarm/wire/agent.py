@@ -186,6 +186,12 @@ class TaskCheckpoint(AboutRank, tag="task_checkpoint", frozen=True, kw_only=True
     final: bool = False
 
 
+class Lending(ClientMessage, tag="lending", frozen=True, kw_only=True):
+    """Whether this client takes new tasks; true from `hello` on. Its owner decides."""
+
+    lends: bool
+
+
 class GangEndpoint(AboutRank, tag="gang_endpoint", frozen=True, kw_only=True):
     """Rank 0's agent listens for the other ranks of this attempt at `address`:`port`."""
 
@@ -203,6 +209,7 @@ FromClient = (
     | TaskLog
     | TaskCheckpoint
     | GangEndpoint
+    | Lending
 )
 
 

@@ -85,3 +85,6 @@ Message = (
     | LinesAdded
     | Refused
 )
+
+Frame = list[Message]
+"""What the server sends at once: everything that gathered since the last frame, in order."""

@@ -34,6 +34,10 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omi
     pass
 
 
+class RequirementsBody(Requirements, frozen=True, forbid_unknown_fields=True):
+    """As in answers, but a misspelt requirement is refused."""
+
+
 class CreateTask(Request, frozen=True, kw_only=True):
     """POST /api/tasks. The documented fields, and optional extensions from `config` on.
 
@@ -50,7 +54,7 @@ class CreateTask(Request, frozen=True, kw_only=True):
     learning_rate: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     epochs: Annotated[int, Meta(ge=1, le=2**31)] | None = None
     distributed: bool = False
-    requirements: Requirements = Requirements()
+    requirements: RequirementsBody = RequirementsBody()
     n_clients: Annotated[int, Meta(ge=1, le=1024)] = 1
     config: dict[str, JSON] = {}
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0

@@ -30,7 +30,7 @@ Outcome = Literal["completed", "failed", "stopped"]
 JSON = Any
 
 
-class Requirements(Struct, frozen=True, forbid_unknown_fields=True):
+class Requirements(Struct, frozen=True):
     """What one rank of a task needs of a client; memory in MiB. 0 GPU memory: no GPU needed."""
 
     min_gpu_memory: Annotated[int, Meta(ge=0, le=2**31)] = 0

@@ -42,7 +42,7 @@ class _News(msgspec.Struct):
     task: _Task | None = None
 
 
-_news = msgspec.json.Decoder(_News)
+_news = msgspec.json.Decoder(list[_News])
 _created = msgspec.json.Decoder(_Task)
 
 
@@ -55,9 +55,9 @@ class Submitter:
 
     async def follow(self, socket: ClientConnection) -> None:
         async for frame in socket:
-            news = _news.decode(frame)
-            if news.task is not None and news.task.status == "completed":
-                self._ends.setdefault(news.task.id, asyncio.Event()).set()
+            for news in _news.decode(frame):
+                if news.task is not None and news.task.status == "completed":
+                    self._ends.setdefault(news.task.id, asyncio.Event()).set()
 
     async def one(self, poster: Poster) -> float:
         """Seconds from the request to the end seen."""

@@ -145,6 +145,17 @@ def _command(process: psutil.Process) -> list[str]:
     return command
 
 
+def test_an_agent_that_is_ended_gives_its_task_to_another(local: LocalFarm, task: Task) -> None:
+    until_checkpoint(task)
+    (first,) = task.refresh().clients
+    os.kill(local.agents[first].pid, signal.SIGINT)
+    task.wait(timeout=90)
+    assert task.attempt == 2
+    assert task.clients != [first]
+    assert f"{first} gave the task back" in story(task)
+    assert steps(task) == list(range(1, STEPS + 1))
+
+
 def test_nothing_is_left_running_when_a_farm_ends(local: LocalFarm, task: Task) -> None:
     until_checkpoint(task)
     (name,) = task.refresh().clients

@@ -85,7 +85,8 @@ class AgentProcess:
     def warm(self):
         """The warm processes of this work dir."""
         path = str(socket_folder(self.work.resolve()) / "warm")
-        return [p for p in processes() if path in p.info["cmdline"]]
+        found = {p.pid: p for p in processes() if path in p.info["cmdline"]}
+        return [p for p in found.values() if p.info["ppid"] not in found]  # and no forked worker
 
     def workers(self):
         """The pids that the run folders name and that are alive."""
@@ -101,7 +102,7 @@ class AgentProcess:
 def processes():
     return [
         process
-        for process in psutil.process_iter(["cmdline", "status"])
+        for process in psutil.process_iter(["cmdline", "ppid", "status"])
         if process.info["cmdline"] and process.info["status"] != psutil.STATUS_ZOMBIE
     ]
 
@@ -114,9 +115,10 @@ async def gone(pid):
 
 async def until(look):
     """Waits for what no message tells."""
-    while not (seen := await asyncio.to_thread(look)):
+    while True:
+        if seen := await asyncio.to_thread(look):
+            return seen
         await asyncio.sleep(0.05)
-    return seen
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +142,7 @@ async def agent(home, server):
     agent = await AgentProcess(home).start(server)
     await server.connected()
     yield agent
-    await agent.end(signal.SIGTERM)
+    await agent.kill()  # which leaves the warm process to the next one
 
 
 @pytest.fixture
@@ -288,7 +290,7 @@ async def test_a_token_is_nowhere_that_training_code_can_see(home, server, packa
 
 
 async def test_a_gang_meets_and_trains(agent, server, package):
-    rank = server.assign("gang", package, world_size=2, samples=8)
+    rank = server.assign("gang", package, world_size=2, samples=8, batch_size=2)
     other = server.ranks["gang", 1, 1]
     assert await server.ended(rank) == ("completed", "completed")
     assert await server.ended(other) == ("completed", "completed")

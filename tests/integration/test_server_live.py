@@ -1,6 +1,8 @@
 """The live feed of a real server, and what a SIGKILL leaves of it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from websockets.sync.client import ClientConnection
@@ -10,74 +12,91 @@ from integration.running import RunningServer
 BODY = {"name": "model", "url": "http://elsewhere/models/model/1.0"}
 
 
-def hear(socket: ClientConnection, kind: str) -> dict[str, Any]:
-    """The next message of this type; others are passed over."""
-    while True:
-        heard: dict[str, Any] = json.loads(socket.recv(timeout=20))
-        if heard["type"] == kind:
-            return heard
+class Reader:
+    """Reads message by message what comes in frames of several."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._waiting: list[dict[str, Any]] = []
+
+    def hear(self, kind: str) -> dict[str, Any]:
+        """The next message of this type; others are passed over."""
+        while True:
+            while self._waiting:
+                message = self._waiting.pop(0)
+                if message["type"] == kind:
+                    return message
+            self._waiting = json.loads(self._socket.recv(timeout=20))
+
+    def say(self, message: dict[str, Any]) -> None:
+        self._socket.send(json.dumps(message))
+
+    def subscribe(self, *topics: str, since: int | None = None) -> dict[str, Any]:
+        self.say({"type": "subscribe", "topics": topics, "since": since})
+        return self.hear("snapshot")
 
 
-def subscribe(socket: ClientConnection, *topics: str, since: int | None = None) -> dict[str, Any]:
-    socket.send(json.dumps({"type": "subscribe", "topics": topics, "since": since}))
-    return hear(socket, "snapshot")
+@contextmanager
+def reading(server: RunningServer) -> Iterator[Reader]:
+    with server.live() as socket:
+        yield Reader(socket)
 
 
 def test_a_reader_gets_a_snapshot_and_then_what_changes(server: RunningServer) -> None:
     http = server.http()
     first = http.post("/api/v2/tasks", json=BODY).json()
-    with server.live() as reader:
-        snapshot = subscribe(reader, "farm")
+    with reading(server) as reader:
+        snapshot = reader.subscribe("farm")
         assert [task["id"] for task in snapshot["tasks"]] == [first["id"]]
         second = http.post("/api/v2/tasks", json=BODY).json()
-        assert hear(reader, "event")["event"]["kind"] == "submitted"
-        assert hear(reader, "task")["task"]["id"] == second["id"]
+        assert reader.hear("event")["event"]["kind"] == "submitted"
+        assert reader.hear("task")["task"]["id"] == second["id"]
         http.delete(f"/api/v2/tasks/{second['id']}")
-        assert hear(reader, "task_deleted")["id"] == second["id"]
+        assert reader.hear("task_deleted")["id"] == second["id"]
 
 
 def test_a_reader_of_one_task_hears_of_no_other(server: RunningServer) -> None:
     http = server.http()
     mine = http.post("/api/v2/tasks", json=BODY).json()["id"]
-    with server.live() as reader:
-        subscribe(reader, f"task:{mine}")
+    with reading(server) as reader:
+        reader.subscribe(f"task:{mine}")
         http.post("/api/v2/tasks", json=BODY)
         http.put(f"/api/v2/tasks/{mine}/status", json={"status": "stopped"})
-        assert hear(reader, "event")["event"]["task_id"] == mine
-        assert hear(reader, "task")["task"]["id"] == mine
+        assert reader.hear("event")["event"]["task_id"] == mine
+        assert reader.hear("task")["task"]["id"] == mine
 
 
 def test_a_reader_that_was_away_resumes_by_event_number(server: RunningServer) -> None:
     http = server.http()
-    with server.live() as reader:
-        seen = subscribe(reader, "farm")["event"]
+    with reading(server) as reader:
+        seen = reader.subscribe("farm")["event"]
     missed = http.post("/api/v2/tasks", json=BODY).json()["id"]
-    with server.live() as reader:
-        reader.send(json.dumps({"type": "subscribe", "topics": ["farm"], "since": seen}))
-        assert hear(reader, "event")["event"]["task_id"] == missed
-        assert hear(reader, "snapshot")["tasks"][0]["id"] == missed
+    with reading(server) as reader:
+        reader.say({"type": "subscribe", "topics": ["farm"], "since": seen})
+        assert reader.hear("event")["event"]["task_id"] == missed
+        assert reader.hear("snapshot")["tasks"][0]["id"] == missed
 
 
 def test_points_reach_the_reader_of_a_task(server: RunningServer) -> None:
     http = server.http()
-    with server.socket("ws1") as client, server.live() as reader:
+    with server.socket("ws1") as client, reading(server) as reader:
         client.send('{"type": "task_request"}')
         task_id = http.post("/api/v2/tasks", json=BODY).json()["id"]
         assert json.loads(client.recv(timeout=20))["data"]["id"] == task_id
-        subscribe(reader, f"task:{task_id}")
+        reader.subscribe(f"task:{task_id}")
         progress = {"type": "task_progress", "task_id": task_id, "progress": 5}
         client.send(json.dumps({**progress, "metrics": {"loss": 0.5}}))
-        assert hear(reader, "points")["points"][0][2] == {"loss": 0.5}
+        assert reader.hear("points")["points"][0][2] == {"loss": 0.5}
         assert http.get(f"/api/v2/tasks/{task_id}").json()["metrics"] == {"loss": 0.5}
         history = http.get(f"/api/v2/tasks/{task_id}/metrics").json()
         assert history["series"][0]["value"] == [0.5]
 
 
 def test_a_bad_subscription_is_answered(shared_server: RunningServer) -> None:
-    with shared_server.live() as reader:
-        reader.send('{"type": "subscribe", "topics": ["everything"]}')
-        assert hear(reader, "error")["error"]["code"] == "INVALID_REQUEST"
-        subscribe(reader, "farm")
+    with reading(shared_server) as reader:
+        reader.say({"type": "subscribe", "topics": ["everything"]})
+        assert reader.hear("error")["error"]["code"] == "INVALID_REQUEST"
+        reader.subscribe("farm")
 
 
 def test_what_was_acknowledged_outlives_a_sigkill_of_the_server(server: RunningServer) -> None:

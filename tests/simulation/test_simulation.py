@@ -18,8 +18,7 @@ import pytest
 from aifarm.app import operations
 from aifarm.core.task import FINAL, State
 from aifarm.store import open_store
-from aifarm.wire.rest import CreateTask, UpdateStatus
-from aifarm.wire.types import Requirements
+from aifarm.wire.rest import CreateTask, RequirementsBody, UpdateStatus
 from aifarm_agent.events import RankKey
 from simulation.agents import SimAgent, Worker
 from simulation.clockwork import Clockwork
@@ -110,7 +109,7 @@ class World:
             epochs=self.chance.randint(5, 60),
             distributed=gang,
             n_clients=self.chance.randint(2, 3) if gang else 1,
-            requirements=Requirements(min_cpu_cores=self.chance.randint(1, 2)),
+            requirements=RequirementsBody(min_cpu_cores=self.chance.randint(1, 2)),
             max_retries=self.chance.randint(0, 2),
             config={
                 "fails_at": self.chance.randint(1, 5),

@@ -249,6 +249,16 @@ def test_a_scheduler_that_watches_the_loss_gets_it(tmp_path):
     assert state["scheduler"]["num_bad_epochs"] + state["scheduler"]["last_epoch"] > 4
 
 
+def test_a_setting_that_is_null_is_one_left_out_and_a_module_is_no_function(tmp_path):
+    config = {"epochs": 1, "batch_size": None, "seed": None, "learning_rate": None, "own": None}
+    _, notes = train(tmp_path, classifier(metrics=math), config)
+    used = checkpoint.load(notes.lines[-1]["path"])["config"]
+    assert used == {
+        "epochs": 1, "batch_size": 32, "seed": 0, "learning_rate": 0.001, "own": None
+    }  # fmt: skip
+    assert notes.series("accuracy")
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_one_others(tmp_path):
     digests = [
         digest(train(tmp_path / str(n), hard_to_resume(), {"epochs": 2, "seed": seed})[1])
