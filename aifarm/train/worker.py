@@ -105,7 +105,7 @@ def _blame(
     if isinstance(error, HostError):
         return "agent_lost", str(error)
     if world_size > 1 and is_lost_peer(error):
-        return "agent_lost", f"rank {rank} lost contact with its peers"
+        return "peers_lost", f"rank {rank} lost contact with its peers"
     reason = explain(error, folder)
     if _is_out_of_memory(error):
         return "out_of_memory", f"out of memory in {doing}: {reason}"

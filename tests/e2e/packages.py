@@ -47,3 +47,22 @@ def build_data(cfg):
 """
 
 NOTHING_BUILT = "x = 1\n"
+
+ONE_RANK_FAILS = """
+import os
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+
+def build_model(cfg):
+    return nn.Linear(2, 1)
+
+
+def build_data(cfg):
+    return TensorDataset(torch.zeros(600, 2), torch.zeros(600, 1))
+
+
+def metrics(out, batch):
+    return {"inverse": 1 / (int(os.environ["RANK"]) - 1)}
+"""

@@ -8,7 +8,7 @@ from torch import nn
 
 import aifarm
 from aifarm import Farm
-from e2e.packages import NO_FORWARD, NO_IMPORT, NOTHING_BUILT, SLOW
+from e2e.packages import NO_FORWARD, NO_IMPORT, NOTHING_BUILT, ONE_RANK_FAILS, SLOW
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 
@@ -86,6 +86,15 @@ def test_bad_code_ends_in_one_clear_sentence(
     assert task.refresh().cause == cause
     assert "Traceback" not in str(failed.value)
     assert any("Traceback" in line for line in task.logs())
+
+
+def test_a_gang_is_told_by_the_rank_that_knows_the_reason(farm: Farm) -> None:
+    package = farm.publish(ONE_RANK_FAILS, name="one-fails")
+    task = farm.submit(package=package, batch_size=6, epochs=1, distributed=True, n_clients=3)
+    with pytest.raises(aifarm.TaskFailed, match="rank 1: .*division by zero"):
+        task.wait(timeout=90)
+    assert task.refresh().cause == "user_error"
+    assert task.attempt == 1
 
 
 def test_what_no_client_can_meet_waits_and_says_why(farm: Farm) -> None:

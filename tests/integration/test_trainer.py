@@ -237,7 +237,7 @@ def test_the_death_of_a_rank_is_not_blamed_on_the_code_of_the_others(warm, packa
         if rank == victim:
             assert exit_line["signal"] == signal.SIGKILL
         else:
-            assert last["cause"] == "agent_lost"
+            assert last["cause"] == "peers_lost"
             assert last["message"] == f"rank {rank} lost contact with its peers"
 
 
@@ -250,7 +250,7 @@ def test_a_rank_whose_code_fails_is_blamed_alone(warm, package):
     """
     gang = warm.start_gang(3, package(source), ENDLESS)
     lasts = [folder.wait_for_end()[0] for folder in gang]
-    assert [last["cause"] for last in lasts] == ["agent_lost", "user_error", "agent_lost"]
+    assert [last["cause"] for last in lasts] == ["peers_lost", "user_error", "peers_lost"]
 
 
 def test_a_rank_that_cannot_reach_rank_0_says_where_it_looked(warm, package):
