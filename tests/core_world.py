@@ -472,6 +472,7 @@ class World:
             elif not client.connected:
                 self.connect(client)
             self.batch(lambda client=client: self.farm.drain(client.name, None))
+            self.batch(lambda client=client: self.farm.lend(client.name, True))
         for _ in range(40 + 4 * len(self.farm.tasks)):
             self.work(finish=True)
             if not self.farm.tasks:

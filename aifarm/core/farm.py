@@ -36,6 +36,7 @@ from aifarm.core.task import (
     Steer,
     Task,
     TaskEvent,
+    Withdraw,
 )
 
 DRAIN_AFTER = 3
@@ -47,7 +48,8 @@ class Client(Struct, frozen=True):
 
     `speaks`: "agent" said hello and takes as many ranks as fit; "contract" knows only the
     documented messages and takes one at a time, while its `task_request` is open (`asking`).
-    `lends`: its owner lets it take new work. `drained`: why the farm gives it none, or None. `failed_tasks`: the latest that failed here.
+    `lends`: its owner lets it take new work. `drained`: why the farm gives it none, or None.
+    `failed_tasks`: the latest that failed here.
     """
 
     id: str
@@ -339,7 +341,8 @@ class Farm:
     def meet(self, client_id: str, at: float) -> Outcome:
         """A client that speaks only the documented messages is connected.
 
-        What was wished of its tasks while it was away is sent now.
+        What it could not be told while it was away is sent now: that a task of its moved on
+        without it, or what was wished of it.
         """
         client = self.clients.get(client_id) or Client(client_id)
         met = replace(client, speaks="contract", connected=True)
@@ -348,13 +351,16 @@ class Farm:
         self._put(self.clients, client_id, met)
         if client.connected or client.speaks != "contract":
             return NOTHING
-        current = [(key, task) for key in met.holds if (task := self._current(key))]
-        missed = tuple(
-            Steer(client_id, key, task.desired)
-            for key, task in current
-            if task.ranks[key.rank].phase not in _AS_DESIRED[task.desired]
-        )
-        return Outcome(missed) + self._obey(missed, at)
+        outcome = NOTHING
+        for key in met.holds:
+            task = self._current(key)
+            if task is None:
+                self._release(key)
+                outcome += Outcome((Withdraw(client_id, key),))
+            elif task.ranks[key.rank].phase not in _AS_DESIRED[task.desired]:
+                missed = (Steer(client_id, key, task.desired),)
+                outcome += Outcome(missed) + self._obey(missed, at)
+        return outcome
 
     def ask(self, client_id: str, at: float) -> Outcome:
         """A contract-only client asks for a task, and so gives up the one it had, if any."""
@@ -464,6 +470,7 @@ class Farm:
             ram=max(ram, 0),
             gpus=gpus,
             shared=shared,
+            ranks=len(client.holds),
             fetches_only=client.speaks == "contract",
         )
 

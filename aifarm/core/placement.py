@@ -24,13 +24,14 @@ class Capacity(Struct, frozen=True):
 
 class Room(Struct, frozen=True):
     """What is free on a client now. `gpus`: index to free MiB, of those that may be used alone;
-    `shared`: index to free MiB, of those in use by tasks that share."""
+    `shared`: index to free MiB, of those in use by tasks that share; `ranks`: how many it holds."""
 
     client_id: str
     cpu_cores: int
     ram: int
     gpus: Mapping[int, int] = {}
     shared: Mapping[int, int] = {}
+    ranks: int = 0
     fetches_only: bool = False
 
 
@@ -105,6 +106,7 @@ def take(room: Room, kind: TaskClass, gpu: int | None) -> Room:
         ram=room.ram - kind.needs.ram,
         gpus=gpus,
         shared=shared,
+        ranks=room.ranks + 1,
         fetches_only=room.fetches_only,
     )
 
@@ -185,12 +187,12 @@ def _choose_clients(rooms: Iterable[Room], kind: TaskClass) -> list[Room] | None
     return None
 
 
-def _waste(room: Room, kind: TaskClass) -> tuple[bool, int, int, str]:
+def _waste(room: Room, kind: TaskClass) -> tuple[bool, int, int, int, str]:
     """A free GPU is used even where none is required; then the GPU that fits tightest, then the
-    client with most free cores (spread, for the owners' sake); the id breaks ties."""
+    client with most free cores and fewest ranks (spread, for the owners' sake); the id breaks ties."""
     gpu = _choose_gpu(room, kind)
     spare = 0 if gpu is None else room.shared.get(gpu, room.gpus.get(gpu, 0))
-    return (gpu is None, spare, -room.cpu_cores, room.client_id)
+    return (gpu is None, spare, -room.cpu_cores, room.ranks, room.client_id)
 
 
 def _pools(room: Room, kind: TaskClass) -> tuple[Mapping[int, int], ...]:

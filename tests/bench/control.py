@@ -22,7 +22,7 @@ from bench.farm import WORKSPACE, Poster, Server, server
 from bench.stats import Figure, percentile
 from integration.running import MODEL
 
-AGENTS, ALONE, CROWD, IN_FLIGHT = 2, 300, 4_000, 64
+AGENTS, ALONE, CROWD, IN_FLIGHT = 4, 300, 4_000, 64
 GOAL_SECONDS, GOAL_RATE = 0.015, 600
 
 BODY = json.dumps(
@@ -96,14 +96,18 @@ def _agents(farm: Server) -> Iterator[None]:
     token = farm.data_dir / "agent-token"
     token.write_text(farm.agent)
     script = str(Path(__file__).with_name("instant.py"))
-    folder = str(farm.data_dir.parent / "agents")
     url = f"ws://127.0.0.1:{farm.port}"
-    process = subprocess.Popen([sys.executable, script, url, str(token), folder, str(AGENTS)])
+    folders = [farm.data_dir.parent / f"instant-{number}" for number in range(AGENTS)]
+    processes = [
+        subprocess.Popen([sys.executable, script, url, str(token), str(folder)])
+        for folder in folders
+    ]
     try:
         yield
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        for process in processes:
+            process.terminate()
+            process.wait(timeout=30)
 
 
 def _fsync() -> float:

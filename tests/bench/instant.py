@@ -1,5 +1,5 @@
-"""Real agents whose workers take no time: process, outbox, session and transfers are as ever, and
-only the supervisor is replaced. Run as a process: instant.py WS_URL TOKEN_FILE FOLDER COUNT."""
+"""A real agent whose workers take no time: process, outbox, session and transfers are as ever, and
+only the supervisor is replaced. Run as a process: instant.py WS_URL TOKEN_FILE WORK_DIR."""
 
 import asyncio
 import socket
@@ -42,21 +42,19 @@ class InstantSupervisor:
         return (lambda *_: nothing_later()) if later else (lambda *_: None)
 
 
-async def run(server: runtime.Server, folder: Path, count: int) -> None:
-    agents = []
-    for number in range(count):
-        name = f"instant-{number}"
-        place = workdir.WorkDir(folder / name)
-        identity = Identity(name, name, workdir.boot_id(), socket.gethostname(), "bench", {})
-        agents.append(runtime.Agent(place, identity, server, Gpus("none"), Settings()))
-    await asyncio.gather(*(agent.run(asyncio.Queue()) for agent in agents))
+async def run(server: runtime.Server, folder: Path) -> None:
+    name = folder.name
+    identity = Identity(name, name, workdir.boot_id(), socket.gethostname(), "bench", {})
+    place = workdir.WorkDir(folder)
+    agent = runtime.Agent(place, identity, server, Gpus("none"), Settings())
+    await agent.run(asyncio.Queue())
 
 
 def main() -> None:
-    url, token_file, folder, count = sys.argv[1:]
+    url, token_file, folder = sys.argv[1:]
     runtime.Supervisor = InstantSupervisor
     server = runtime.Server([url], Path(token_file).read_text().strip())
-    asyncio.run(run(server, Path(folder), int(count)))
+    asyncio.run(run(server, Path(folder)))
 
 
 main()

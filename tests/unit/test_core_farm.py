@@ -83,12 +83,14 @@ class FarmMachine(RuleBasedStateMachine):
 
     def some_worker(self, data: st.DataObject) -> tuple[Agent, RankKey, Worker]:
         all_of_them = [
-            (client, key, worker)
+            (client.name, key)
             for client in self.world.clients.values()
             if isinstance(client, Agent)
-            for key, worker in client.ranks.items()
+            for key in client.ranks
         ]
-        return data.draw(st.sampled_from(all_of_them))
+        name, key = data.draw(st.sampled_from(all_of_them))
+        agent = self.world.clients[name]
+        return agent, key, agent.ranks[key]
 
     def some_task(self, data: st.DataObject) -> str | None:
         return data.draw(st.sampled_from(list(self.world.farm.tasks))) if self.has_tasks() else None
@@ -115,6 +117,11 @@ class FarmMachine(RuleBasedStateMachine):
     def drain(self, data: st.DataObject, reason: str | None) -> None:
         client = self.some(data)
         self.world.batch(lambda: self.world.farm.drain(client.name, reason))
+
+    @rule(data=st.data(), lends=st.booleans())
+    def lend(self, data: st.DataObject, lends: bool) -> None:
+        client = self.some(data)
+        self.world.batch(lambda: self.world.farm.lend(client.name, lends))
 
     # ------------------------------------------------------------ clients come and go
 
@@ -167,8 +174,8 @@ class FarmMachine(RuleBasedStateMachine):
         """Any message not yet acknowledged: again, or too early."""
         agent, key, worker = self.some_worker(data)
         if agent.connected and agent.welcome and worker.outbox:
-            seq, event = data.draw(st.sampled_from(worker.outbox))
-            self.world.deliver(agent, key, seq, event)
+            seq = data.draw(st.sampled_from([seq for seq, _ in worker.outbox]))
+            self.world.deliver(agent, key, seq, dict(worker.outbox)[seq])
 
     @rule()
     def work(self) -> None:
@@ -265,6 +272,7 @@ _OPERATIONS = {
     "leave": lambda farm, at, client, key, task: client and farm.leave(client, at),
     "lapse": lambda farm, at, client, key, task: client and farm.lapse(client, at),
     "drain": lambda farm, at, client, key, task: client and farm.drain(client, "why not"),
+    "reclaim": lambda farm, at, client, key, task: client and farm.lend(client, False),
     "lose": lambda farm, at, client, key, task: key and farm.lose_rank(key, "lost.", at),
     "accept": lambda farm, at, client, key, task: key and farm.accept(key, 1, 3),
     "end": lambda farm, at, client, key, task: (

@@ -132,6 +132,28 @@ def test_a_waiting_task_is_given_to_a_client_that_grows_or_is_lent_again() -> No
     assert assigned(story.drain("a", None)) == [("a", FIRST)]
 
 
+def test_an_owner_who_takes_the_machine_back_gets_no_new_work_and_may_lend_it_again() -> None:
+    story = Story("a")
+    story.submit("before")
+    reclaimed = story._batch(story.farm.lend("a", False))
+    assert [note.kind for note in reclaimed.notes] == ["reclaimed"]
+    assert assigned(story.submit()) == []
+    assert story.task("before").state is State.ASSIGNED
+    assert story.farm.why(story.task()) == [("a", "its owner has taken it back")]
+    assert story._batch(story.farm.lend("a", False)) == NOTHING
+    assert assigned(story._batch(story.farm.lend("a", True))) == [("a", FIRST)]
+
+
+def test_what_an_owner_gives_back_goes_elsewhere() -> None:
+    story = Story("a")
+    story.submit()
+    story.farm.lend("a", False)
+    story.ends(FIRST, Cause.OWNER_RETURNED)
+    assert story.task().state is State.PENDING
+    outcome, _ = story.join("b")
+    assert assigned(outcome) == [("b", RankKey("t", 2, 0))]
+
+
 def test_a_resumed_task_is_given_out() -> None:
     story = Story("a")
     story.drain("a", "repairs")
@@ -388,6 +410,19 @@ def test_a_control_missed_while_away_is_sent_on_return(
     assert story.task().state is State.UNREACHABLE
     assert story.meet("p").commands == (Steer("p", FIRST, wished),)
     assert (story.task().state if after else story.farm.tasks) == (after or {})
+
+
+def test_a_task_that_moved_on_while_its_client_was_away_is_withdrawn_on_return() -> None:
+    """Also from one that is paused, and so would never speak of it again."""
+    story = page()
+    story.wish(Desired.PAUSED)
+    story.leave("p")
+    story.lapse("p")
+    story.wish(Desired.RUNNING)
+    story.join("a")
+    assert story.task().attempt == 2
+    assert story.meet("p").commands == (Withdraw("p", FIRST),)
+    assert story.client("p").holds == ()
 
 
 def test_no_control_is_sent_on_return_where_nothing_changed() -> None:

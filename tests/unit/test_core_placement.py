@@ -231,6 +231,7 @@ def test_the_plan_depends_on_no_order_of_dicts(case: Case, random: object) -> No
                     room.ram,
                     shuffled(room.gpus),
                     shuffled(room.shared),
+                    room.ranks,
                     room.fetches_only,
                 )
                 for name, room in case.rooms.items()
