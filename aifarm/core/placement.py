@@ -189,7 +189,7 @@ def _choose_clients(rooms: Iterable[Room], kind: TaskClass) -> list[Room] | None
 
 def _waste(room: Room, kind: TaskClass) -> tuple[bool, int, int, int, str]:
     """A free GPU is used even where none is required; then the GPU that fits tightest, then the
-    client with most free cores and fewest ranks (spread, for the owners' sake); the id breaks ties."""
+    client with most free cores and fewest ranks (spread, for the owners' sake), then the id."""
     gpu = _choose_gpu(room, kind)
     spare = 0 if gpu is None else room.shared.get(gpu, room.gpus.get(gpu, 0))
     return (gpu is None, spare, -room.cpu_cores, room.ranks, room.client_id)

@@ -29,7 +29,7 @@ NAMES = [
 TYPES = [
     "task_request", "task_progress", "task_result", "heartbeat", "hello", "task_state", "task_log",
     "task_checkpoint", "gang_endpoint", "task", "control", "task_result_ack", "error", "welcome",
-    "ack", "withdraw", "gang_start",
+    "ack", "withdraw", "gang_start", "lending",
 ]  # fmt: skip
 
 values = st.recursive(
