@@ -7,6 +7,7 @@ If that fails, the batch never was, and every caller is told to try again.
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -25,11 +26,18 @@ MAX_BATCH = 512
 """Operations in one transaction: bounds how long the first of them waits for the last."""
 
 
+SIBLINGS, COMMIT_DELAY = 4, 0.003
+"""After a batch of at least so many operations the writer waits so many seconds for the next one
+to gather: a commit costs the same for one operation as for fifty. (PostgreSQL knows both as
+commit_siblings and commit_delay.)"""
+
+
 class Executor(Protocol):
     """Runs the writer's work, one piece at a time, in order."""
 
     def start(self, work: Callable[[], None]) -> None: ...
     def wake(self) -> None: ...
+    def linger(self, seconds: float) -> None: ...
     def stop(self) -> None: ...
 
 
@@ -78,6 +86,8 @@ class Writer:
         while self._queue:
             size = min(len(self._queue), MAX_BATCH)
             self._write([self._queue.popleft() for _ in range(size)])
+            if size >= SIBLINGS:
+                self._executor.linger(COMMIT_DELAY)
 
     def _write(self, batch: list[tuple[Operation, Done]]) -> None:
         draft = self._draft
@@ -138,6 +148,9 @@ class WriterThread:
             self._awake = True
             self._condition.notify()
 
+    def linger(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def stop(self) -> None:
         with self._condition:
             self._ending = True
@@ -173,6 +186,9 @@ class Inline:
             self._work()
         finally:
             self._running = False
+
+    def linger(self, seconds: float) -> None:
+        """Time does not pass here."""
 
     def stop(self) -> None:
         self._work = lambda: None
