@@ -91,7 +91,7 @@ def test_bad_code_ends_in_one_clear_sentence(
 def test_a_gang_is_told_by_the_rank_that_knows_the_reason(farm: Farm) -> None:
     package = farm.publish(ONE_RANK_FAILS, name="one-fails")
     task = farm.submit(package=package, batch_size=6, epochs=1, distributed=True, n_clients=3)
-    with pytest.raises(aifarm.TaskFailed, match="rank 1: .*division by zero"):
+    with pytest.raises(aifarm.TaskFailed, match=r"rank 1: .*division by zero"):
         task.wait(timeout=90)
     assert task.refresh().cause == "user_error"
     assert task.attempt == 1
