@@ -18,6 +18,7 @@ from aifarm.wire.types import Identifier
 from aifarm_agent import __version__, status, workdir
 from aifarm_agent.events import Identity
 from aifarm_agent.gpus import Gpus
+from aifarm_agent.outbox import OutboxError
 from aifarm_agent.plan import Settings
 from aifarm_agent.workdir import Unusable, WorkDir
 
@@ -170,7 +171,7 @@ def _run(
         where = f" Check the token in {token_file or TOKEN}." * isinstance(error, Unauthorized)
         click.echo(f"aifarm-agent: {error}{where}", err=True)
         return REFUSED
-    except (Unusable, OSError) as error:
+    except (Unusable, OutboxError, OSError) as error:
         click.echo(f"aifarm-agent: {error}", err=True)
         return FAILED
     return 0

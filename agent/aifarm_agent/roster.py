@@ -87,6 +87,7 @@ class Roster:
             return []
         logger.info("%s: withdrawn", rank.key)
         rank.reason = "withdrawn"
+        self._uploading.difference_update((rank.key, c.path) for c in rank.uploads)
         rank.uploads = []
         if rank.state == "closing":
             self._close(rank, events.Died())

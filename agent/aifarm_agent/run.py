@@ -197,6 +197,7 @@ class Run:
     def _bind(self) -> socket.socket:
         bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         bell.setblocking(False)
+        self._doorbell.parent.mkdir(mode=0o700, exist_ok=True)  # a log-out may have removed it
         self._doorbell.unlink(missing_ok=True)
         bell.bind(str(self._doorbell))
         return bell

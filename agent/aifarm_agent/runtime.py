@@ -77,10 +77,7 @@ class Agent:
         "leave": the workers go on, for a later agent. "give_back": they checkpoint and end, and
         their tasks go back to the queue; said once more, they end at once.
         """
-        self._session.restored(await self._supervisor.restore())
-        self._checkpoints.expire({key.task_id for key in self._session.ranks})
-        await self._supervisor.begin()
-        link = asyncio.create_task(self._link.run())
+        link = asyncio.create_task(self._live())
         stopped = asyncio.create_task(stop.get())
         try:
             waited: list[asyncio.Future[Any]] = [link, stopped, self._failed]
@@ -91,11 +88,17 @@ class Agent:
                 if ended.done():
                     ended.result()
         finally:
-            asked = stopped.done()
             for task in (link, stopped):
                 task.cancel()
             await asyncio.gather(link, stopped, return_exceptions=True)
-            await self._close(end_warm=self._gave_back or (asked and not self._supervisor.busy))
+            await self._close()
+
+    async def _live(self) -> None:
+        """Until cancelled. Raises Refusal, OutboxError."""
+        self._session.restored(await self._supervisor.restore())
+        self._checkpoints.expire({key.task_id for key in self._session.ranks})
+        self._supervisor.begin()
+        await self._link.run()
 
     async def _give_back(self, stop: asyncio.Queue[Stop]) -> None:
         logger.info("giving the tasks back; once more to end at once")
@@ -121,7 +124,9 @@ class Agent:
             self._changed.clear()
             await self._changed.wait()
 
-    async def _close(self, end_warm: bool) -> None:
+    async def _close(self) -> None:
+        starts_over = self._failed.done()
+        end_warm = self._gave_back or not (self._supervisor.busy or starts_over)
         for timer in (self._timer, self._status_timer):
             if timer is not None:
                 timer.cancel()
@@ -135,6 +140,7 @@ class Agent:
     def opened(self, url: str) -> None:
         logger.info("connected to %s as %s", url, self._client_id)
         self._server = url
+        self._supervisor.warm_up()
         with self._step():
             self._act(self._session.connected(self._loop.time()))
 
@@ -256,11 +262,12 @@ class Agent:
 async def serve(make: Callable[[], Agent], stop: asyncio.Queue[Stop]) -> None:
     """Runs an agent; where its outbox fails (a full disk), another one takes up what is there.
 
-    Raises Refusal.
+    Raises Refusal, and OutboxError where it cannot even be opened.
     """
     while True:
+        agent = make()
         try:
-            await make().run(stop)
+            await agent.run(stop)
             return
         except OutboxError as error:
             logger.error("%s Starting over.", error)

@@ -82,6 +82,7 @@ class Session:
             resources=self._resources(),
             hostname=who.hostname,
             labels=who.labels,
+            lends=not self._giving_back,
             tasks=tuple(
                 wire.HeldRank(*key, state=HELD[rank.state], last_seq=self._outbox.last_seq(key))
                 for key, rank in self.ranks.items()
@@ -206,7 +207,7 @@ class Session:
         self._heartbeat = message.heartbeat
         self._next_heartbeat = now + message.heartbeat
         self._flow = Flow()
-        effects: list[Effect] = [Send(wire.Lending(lends=False))] if self._giving_back else []
+        effects: list[Effect] = []
         for verdict in message.tasks:
             rank = self.ranks.get(RankKey(verdict.task_id, verdict.attempt, verdict.rank))
             if rank is None:

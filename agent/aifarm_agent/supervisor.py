@@ -88,12 +88,11 @@ class Supervisor:
                 self.forget(key)
         return [Restored(key, True) for key in self._runs]
 
-    async def begin(self) -> None:
-        """Reads what happened meanwhile, and warms up."""
+    def begin(self) -> None:
+        """Reads what happened meanwhile, and goes on looking."""
         for run in list(self._runs.values()):
             self._look(run)
         self._spawn(self._watch())
-        self._spawn(self._warm_up())
 
     async def close(self, end_warm: bool) -> None:
         """Leaves the workers to a later agent, unless `end_warm` ends what they live by."""
@@ -129,9 +128,12 @@ class Supervisor:
         self._plans[key] = Plan(task, package, resume)
         self._open(key)
 
+    def warm_up(self) -> None:
+        """Gets the warm process ready before it is needed."""
+        self._spawn(self._warm_up())
+
     def open_endpoint(self, key: RankKey) -> None:
-        run = self._open(key)
-        self._spawn(self._open_endpoint(run))
+        self._spawn(self._open_endpoint(self._open(key)))
 
     def launch(self, key: RankKey, endpoint: Endpoint | None, desired: DesiredState) -> None:
         run = self._runs[key]
@@ -230,7 +232,7 @@ class Supervisor:
         logger.warning("the warm process ended")
         for run in self._runs.values():
             self._loop.call_soon(self._look, run)
-        self._spawn(self._warm_up())
+        self.warm_up()
 
     async def _open_endpoint(self, run: Run) -> None:
         address = self._settings.advertise or self._address()

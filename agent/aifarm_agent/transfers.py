@@ -88,13 +88,12 @@ class Transfers:
         try:
             package = await self._package(farm.package)
             resume = await self._resume(task.id, farm.resume) if farm.resume else None
+            self._prepared(key, task, package, resume)
         except _Unusable as error:
             self._told(key, events.Failed(error.cause, str(error)))
         except OSError as error:
             words = f"This machine cannot store what the task needs: {error}."
             self._told(key, events.Failed("agent_lost", words))
-        else:
-            self._prepared(key, task, package, resume)
 
     async def _package(self, ref: PackageRef) -> Package:
         from aifarm.packages import PackageInvalid, unpack

@@ -105,6 +105,9 @@ class Draft:
         self._commands.extend(outcome.commands)
         for note in outcome.notes:
             self.note(note)
+            if note.kind in ("drained", "undrained") and note.client_id in self.clients:
+                drained = self.farm.clients[note.client_id].drained
+                self.set_client(replace(self.clients[note.client_id], drained=drained))
         return outcome
 
     def note(self, note: Note) -> None:

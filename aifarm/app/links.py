@@ -243,7 +243,9 @@ class Links:
                 )
             )
             capacity = capacity_of(hello.resources)
-            outcome, verdicts = draft.farm.join(client_id, capacity, held, draft.at)
+            outcome, verdicts = draft.farm.join(
+                client_id, capacity, held, draft.at, lends=hello.lends
+            )
             draft.take(outcome)
             return verdicts
 

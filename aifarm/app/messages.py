@@ -104,10 +104,11 @@ def _current(draft: Draft, key: RankKey) -> bool:
 
 
 def _seen_running(draft: Draft, key: RankKey) -> None:
-    """Progress of a rank says that it has started."""
-    task = draft.farm.tasks[key.task_id]
-    if task.ranks[key.rank].phase is Phase.ASSIGNED:
-        seen = Observed(at=draft.at, attempt=key.attempt, rank=key.rank, phase=Phase.RUNNING)
+    """Progress of a rank says that it has started, and that its client is in contact."""
+    rank = draft.farm.tasks[key.task_id].ranks[key.rank]
+    if rank.phase is Phase.ASSIGNED or rank.lost:
+        phase = Phase.RUNNING if rank.phase is Phase.ASSIGNED else rank.phase
+        seen = Observed(at=draft.at, attempt=key.attempt, rank=key.rank, phase=phase)
         draft.take(draft.farm.apply(key.task_id, seen))
 
 
@@ -191,6 +192,8 @@ def _checkpoint(draft: Draft, key: RankKey, message: TaskCheckpoint) -> list[Ser
 
 
 def _endpoint(draft: Draft, key: RankKey, message: GangEndpoint) -> list[ServerMessage]:
+    if key.rank != 0:
+        raise InvalidRequest("Rank 0 says where a gang meets.", field="rank", expected=0)
     event = EndpointOpened(
         at=draft.at, attempt=key.attempt, address=message.address, port=message.port
     )

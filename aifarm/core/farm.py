@@ -40,7 +40,7 @@ from aifarm.core.task import (
 )
 
 DRAIN_AFTER = 3
-"""Distinct tasks in a row that may fail on a client before it is drained (FAULTS row 31)."""
+"""Attempts in a row that a client may be unable to run before it is drained (FAULTS row 31)."""
 
 
 class Client(Struct, frozen=True):
@@ -49,7 +49,7 @@ class Client(Struct, frozen=True):
     `speaks`: "agent" said hello and takes as many ranks as fit; "contract" knows only the
     documented messages and takes one at a time, while its `task_request` is open (`asking`).
     `lends`: its owner lets it take new work. `drained`: why the farm gives it none, or None.
-    `failed_tasks`: the latest that failed here.
+    `failures`: attempts in a row that it could not run.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Client(Struct, frozen=True):
     asking: bool = False
     lends: bool = True
     drained: str | None = None
-    failed_tasks: tuple[str, ...] = ()
+    failures: int = 0
     holds: tuple[RankKey, ...] = ()
 
     @property
@@ -234,7 +234,7 @@ class Farm:
         self._release(key)
         if outcome.stale or event.cut_off:
             return outcome
-        return outcome + self._blame(hold.client_id, key.task_id, event.cause)
+        return outcome + self._blame(hold.client_id, event.cause)
 
     def lose_rank(self, key: RankKey, message: str, at: float) -> Outcome:
         """As `end_rank`, for a worker that ended without a word."""
@@ -285,12 +285,17 @@ class Farm:
     # ------------------------------------------------------------ clients
 
     def join(
-        self, client_id: str, capacity: Capacity, held: Iterable[HeldRank], at: float
+        self,
+        client_id: str,
+        capacity: Capacity,
+        held: Iterable[HeldRank],
+        at: float,
+        lends: bool = True,
     ) -> tuple[Outcome, tuple[Verdict, ...]]:
         """An agent said hello: what it still knows is held against what it should."""
         before = self.clients.get(client_id) or Client(client_id)
         joined = replace(
-            before, capacity=capacity, speaks="agent", connected=True, asking=False, lends=True
+            before, capacity=capacity, speaks="agent", connected=True, asking=False, lends=lends
         )
         self._put(self.clients, client_id, joined)
         known = {rank.key: rank.phase for rank in held}
@@ -412,22 +417,22 @@ class Farm:
     def drain(self, client_id: str, reason: str | None) -> Outcome:
         """No new work for this client while there is a reason; None lends it again."""
         client = self.clients[client_id]
-        self._put(self.clients, client_id, replace(client, drained=reason, failed_tasks=()))
+        self._put(self.clients, client_id, replace(client, drained=reason, failures=0))
         words = f"{client_id} takes no new tasks: {reason}" if reason else f"{client_id} is back."
         return Outcome(notes=(Note("drained" if reason else "undrained", words, None, client_id),))
 
-    def _blame(self, client_id: str, task_id: str, cause: Cause) -> Outcome:
+    def _blame(self, client_id: str, cause: Cause) -> Outcome:
         """Counts what the machine may be to blame for: an error of the task's own code is not."""
         client = self.clients[client_id]
-        if cause is Cause.COMPLETED and client.failed_tasks:
-            self._put(self.clients, client_id, replace(client, failed_tasks=()))
-        if cause is not Cause.AGENT_LOST or task_id in client.failed_tasks:
+        if cause is Cause.COMPLETED and client.failures:
+            self._put(self.clients, client_id, replace(client, failures=0))
+        if cause is not Cause.AGENT_LOST:
             return NOTHING
-        failed = (*client.failed_tasks, task_id)
-        self._put(self.clients, client_id, replace(client, failed_tasks=failed))
-        if len(failed) < DRAIN_AFTER or client.drained:
+        failures = client.failures + 1
+        self._put(self.clients, client_id, replace(client, failures=failures))
+        if failures < DRAIN_AFTER or client.drained:
             return NOTHING
-        return self.drain(client_id, f"{len(failed)} different tasks in a row failed on it.")
+        return self.drain(client_id, f"it could not run {failures} attempts in a row.")
 
     def _obey(self, commands: tuple[Command, ...], at: float) -> Outcome:
         """A control sent to a contract-only client counts as obeyed: it cannot answer."""

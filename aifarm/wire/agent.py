@@ -157,6 +157,7 @@ class Hello(ClientMessage, tag="hello", frozen=True, kw_only=True):
     hostname: str = ""
     labels: dict[str, str] = {}
     tasks: tuple[HeldRank, ...] = ()
+    lends: bool = True
 
 
 class TaskState(AboutRank, tag="task_state", frozen=True, kw_only=True):
@@ -187,7 +188,7 @@ class TaskCheckpoint(AboutRank, tag="task_checkpoint", frozen=True, kw_only=True
 
 
 class Lending(ClientMessage, tag="lending", frozen=True, kw_only=True):
-    """Whether this client takes new tasks; true from `hello` on. Its owner decides."""
+    """Whether this client takes new tasks from now on. Its owner decides."""
 
     lends: bool
 

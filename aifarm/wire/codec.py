@@ -56,7 +56,7 @@ def decode_client(frame: bytes | str) -> FromClient:
             message: FromClient = msgspec.convert({**nested, **fields}, FromClient)
             return message
         return _from_client.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise explain(error) from None
 
 
@@ -64,7 +64,7 @@ def decode_server(frame: bytes | str) -> FromServer:
     """A server's message. Raises WireError."""
     try:
         return _from_server.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise explain(error) from None
 
 
@@ -74,7 +74,7 @@ def decode_body(body: bytes, shape: type[T]) -> T:
         raise WireError(f"The body nests deeper than {MAX_DEPTH} levels.")
     try:
         return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise explain(error) from None
 
 

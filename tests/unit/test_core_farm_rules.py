@@ -470,8 +470,21 @@ def test_an_agent_that_fails_different_tasks_in_a_row_is_drained() -> None:
         story.ends(RankKey(f"t{number}", 1, 0), Cause.AGENT_LOST)
         story.wish(Desired.STOPPED, f"t{number}")
         story.ends(RankKey(f"t{number}", 2, 0), Cause.STOPPED)
-    assert story.client("a").drained == "3 different tasks in a row failed on it."
+    assert story.client("a").drained == "it could not run 3 attempts in a row."
     assert assigned(story.submit("next")) == []
+
+
+def test_one_machine_that_can_run_nothing_does_not_cost_a_task_its_life() -> None:
+    story = Story("bad", "good")
+    story.submit()
+    for attempt in range(1, DRAIN_AFTER + 1):
+        (rank,) = story.task().ranks
+        if rank.client_id == "good":
+            break
+        story.ends(RankKey("t", attempt, 0), Cause.AGENT_LOST)
+    (rank,) = story.task().ranks
+    assert rank.client_id == "good"
+    assert story.task().losses < QUARANTINE
 
 
 def test_a_task_that_completes_clears_its_agent() -> None:
@@ -492,7 +505,7 @@ def test_errors_of_the_tasks_own_code_are_not_their_agent_s_fault() -> None:
         story.submit(f"t{number}")
         story.ends(RankKey(f"t{number}", 1, 0), Cause.USER_ERROR)
     assert story.client("a").drained is None
-    assert story.client("a").failed_tasks == ()
+    assert story.client("a").failures == 0
 
 
 def test_a_task_that_kills_its_agents_is_quarantined_and_they_are_not_blamed() -> None:
@@ -504,7 +517,7 @@ def test_a_task_that_kills_its_agents_is_quarantined_and_they_are_not_blamed() -
         outcome, _ = story.join("a")
     assert story.farm.tasks == {}
     assert "quarantined" in outcome.notes[-1].message
-    assert story.client("a").failed_tasks == ()
+    assert story.client("a").failures == 0
     assert story.client("a").drained is None
 
 
