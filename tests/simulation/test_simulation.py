@@ -28,7 +28,7 @@ STORM, CALM = 400.0, 4_000.0
 if "SEED" in os.environ:
     SEEDS = range(int(os.environ["SEED"]), int(os.environ["SEED"]) + 1)
 else:
-    SEEDS = range(int(os.environ.get("SEEDS", "20")))
+    SEEDS = range(int(os.environ.get("SEEDS", "200")))
 
 
 @pytest.fixture
