@@ -38,7 +38,7 @@ class InstantSupervisor:
 
         async def nothing_later() -> None: ...
 
-        later = name in ("begin", "end_workers")
+        later = name == "end_workers"
         return (lambda *_: nothing_later()) if later else (lambda *_: None)
 
 

@@ -78,6 +78,12 @@ class AgentProcess:
     async def kill(self):
         await self.end(signal.SIGKILL)
 
+    def sweep(self):
+        """Leaves no process, whatever a test left."""
+        for process in self.warm():
+            process.kill()
+            process.wait()
+
     @property
     def work(self):
         return self.home / "work"
@@ -125,9 +131,7 @@ async def until(look):
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home with space")
     yield home
-    for process in AgentProcess(home).warm():
-        process.kill()
-        process.wait()
+    AgentProcess(home).sweep()
 
 
 @pytest.fixture
@@ -143,6 +147,16 @@ async def agent(home, server):
     await server.connected()
     yield agent
     await agent.kill()  # which leaves the warm process to the next one
+
+
+@pytest.fixture
+async def fresh(tmp_path):
+    """An agent on a work dir of its own, not started yet."""
+    agent = AgentProcess(tmp_path)
+    yield agent
+    if agent.process is not None:
+        await agent.kill()
+    agent.sweep()
 
 
 @pytest.fixture
@@ -274,9 +288,8 @@ async def test_a_withdrawn_rank_ends_at_once(agent, server, package):
     await gone(worker)
 
 
-async def test_a_token_is_nowhere_that_training_code_can_see(home, server, package):
-    agent = AgentProcess(home)
-    await agent.start(server, env={"AIFARM_TOKEN": TOKEN})
+async def test_a_token_is_nowhere_that_training_code_can_see(fresh, server, package):
+    agent = await fresh.start(server, env={"AIFARM_TOKEN": TOKEN})
     await server.connected()
     begin = "print(sorted(os.environ.items()), open('/proc/self/environ').read(), sys.argv)"
     rank = server.assign("curious", package, begin=begin)
@@ -325,8 +338,8 @@ async def test_sigterm_leaves_workers_to_the_next_agent(agent, server, package):
     assert rank.steps == list(range(1, 301))
 
 
-async def test_ctrl_c_gives_tasks_back_and_leaves_no_process(tmp_path, server, package):
-    agent = await AgentProcess(tmp_path).start(server)
+async def test_ctrl_c_gives_tasks_back_and_leaves_no_process(fresh, server, package):
+    agent = await fresh.start(server)
     rank = server.assign("given-back", package, **SLOW)
     await server.until(lambda: rank.steps)
     (worker,) = agent.workers()
@@ -342,8 +355,8 @@ async def test_ctrl_c_gives_tasks_back_and_leaves_no_process(tmp_path, server, p
     assert list(agent.work.glob("runs/*")) == []
 
 
-async def test_sigterm_ends_an_idle_warm_process(tmp_path, server):
-    agent = await AgentProcess(tmp_path).start(server)
+async def test_sigterm_ends_an_idle_warm_process(fresh, server):
+    agent = await fresh.start(server)
     await server.connected()
     await until(agent.warm)
     code, _ = await agent.end(signal.SIGTERM)
@@ -351,15 +364,16 @@ async def test_sigterm_ends_an_idle_warm_process(tmp_path, server):
     assert agent.warm() == []
 
 
-async def test_a_wrong_token_ends_the_agent_in_one_sentence(tmp_path, server):
+async def test_a_wrong_token_ends_the_agent_in_one_sentence(fresh, tmp_path, server):
     wrong = tmp_path / "wrong"
     wrong.write_text("no-token")
-    agent = await AgentProcess(tmp_path).start(server, "--token-file", str(wrong))
+    agent = await fresh.start(server, "--token-file", str(wrong))
     code, said = await agent.end(signal.SIGCONT)
     assert code == 3
     (line,) = [line for line in said.splitlines() if line.startswith("aifarm-agent:")]
     assert line.endswith(f"The token is not known. Check the token in {wrong}.")
     assert "Traceback" not in said
+    assert agent.warm() == []
 
 
 async def test_a_second_agent_on_a_work_dir_ends_in_one_sentence(agent, home, server):
@@ -367,6 +381,41 @@ async def test_a_second_agent_on_a_work_dir_ends_in_one_sentence(agent, home, se
     code, said = await second.end(signal.SIGCONT)
     assert code == 1
     assert "Another agent runs in" in said.splitlines()[-1]
+
+
+async def test_a_rebooted_machine_says_so(agent, server, package):
+    rank = server.assign("rebooted", package, **SLOW)
+    await server.until(lambda: rank.steps)
+    (worker,) = agent.workers()
+    await agent.kill()
+    (file,) = agent.work.glob("runs/rebooted*/worker.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"boot_id": "another"}))
+    await agent.start(server)
+    assert await server.ended(rank) == ("failed", "agent_lost")
+    assert rank.results[0].message == "The machine was restarted."
+    psutil.Process(worker).kill()
+
+
+async def test_what_an_earlier_agent_left_unused_is_removed(agent, server):
+    await agent.kill()
+    (agent.work / "runs" / "never-started.1.0").mkdir()
+    (agent.work / "runs" / "no run").mkdir()
+    await agent.start(server)
+    await until(lambda: not list(agent.work.glob("runs/*")))
+
+
+async def test_ctrl_c_while_the_server_is_away_keeps_the_result_for_later(fresh, server, package):
+    agent = await fresh.start(server)
+    rank = server.assign("kept", package, **SLOW)
+    await server.until(lambda: rank.steps)
+    await server.stop()
+    code, said = await agent.end(signal.SIGINT)
+    assert code == 0, said
+    assert agent.warm() == []
+    server.start()
+    await agent.start(server)
+    assert await server.ended(rank) == ("stopped", "owner_returned")
+    assert rank.checkpoints
 
 
 async def test_status_shows_what_an_agent_does(agent, server, package):
