@@ -157,7 +157,7 @@ class ScriptedServer:
         if isinstance(message, wire.Hello):
             self.hellos.append(message)
             answers = self.welcome(message)
-        elif isinstance(message, wire.Heartbeat):
+        elif isinstance(message, wire.Heartbeat | wire.Lending):
             answers = []
         else:
             answers = [self.record(message)]

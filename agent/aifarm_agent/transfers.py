@@ -5,7 +5,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aifarm.wire.agent import AssignedTask, CheckpointRef, PackageRef
 from aifarm_agent import events
@@ -13,6 +13,9 @@ from aifarm_agent.checkpoints import Checkpoints, intact
 from aifarm_agent.events import Checkpoint, RankKey, Report
 from aifarm_agent.plan import Package
 from aifarm_agent.rest import Refused, Rest
+
+if TYPE_CHECKING:
+    from aifarm.packages import Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -96,24 +99,33 @@ class Transfers:
             self._told(key, events.Failed("agent_lost", words))
 
     async def _package(self, ref: PackageRef) -> Package:
-        from aifarm.packages import PackageInvalid, unpack
+        from aifarm.packages import PackageInvalid
 
         archive = self._packages / f"{ref.sha256}.zip"
-        folder = self._packages / ref.sha256
         async with self._unpacking[ref.sha256]:  # the same one may be wanted twice
-            if not await asyncio.to_thread(intact, archive, ref.size, ref.sha256):
-                try:
+            try:
+                manifest = await asyncio.to_thread(self._unpacked, archive, ref)
+                if manifest is None:
                     async with self._slots:
                         path = f"/models/{ref.name}/{ref.version}"
                         await self._rest.download(path, archive, ref.size, ref.sha256)
-                except Refused as error:
-                    words = f"The package {ref.name} {ref.version} cannot be had: {error}"
-                    raise _Unusable("package_invalid", words) from error
-            try:
-                manifest = await asyncio.to_thread(unpack, archive, folder, ref.sha256)
+                    manifest = await asyncio.to_thread(self._unpacked, archive, ref)
+            except Refused as error:
+                words = f"The package {ref.name} {ref.version} cannot be had: {error}"
+                raise _Unusable("package_invalid", words) from error
             except PackageInvalid as error:
                 raise _Unusable("package_invalid", str(error)) from error
-        return Package(folder, manifest.kind, manifest.entry)
+        if manifest is None:
+            raise _Unusable("agent_lost", f"{archive} does not stay as it was stored.")
+        return Package(self._packages / ref.sha256, manifest.kind, manifest.entry)
+
+    def _unpacked(self, archive: Path, ref: PackageRef) -> "Manifest | None":
+        """Blocking. None where the archive is not here, or no longer what it was."""
+        from aifarm.packages import unpack
+
+        if not intact(archive, ref.size, ref.sha256):
+            return None
+        return unpack(archive, self._packages / ref.sha256, ref.sha256)
 
     async def _resume(self, task_id: str, ref: CheckpointRef) -> Path:
         """Local first: what this machine has is not fetched."""
