@@ -55,3 +55,4 @@ async def test_a_full_disk_costs_nothing_that_was_said(tmp_path, server, monkeyp
     stop.put_nowait("give_back")
     await running
     folder.close()
+    agents[0]._supervisor._warm._process.wait()  # which the second one found and ended

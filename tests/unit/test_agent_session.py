@@ -323,7 +323,8 @@ def test_an_endpoint_may_come_with_a_repeated_assignment(agent):
 
 def test_an_owner_gives_tasks_back_after_a_checkpoint(agent):
     agent.run()
-    assert agent.session.give_back(agent.now) == [events.Steer(KEY, "stopped")]
+    lends_no_more = events.Send(wire.Lending(lends=False))
+    assert agent.session.give_back(agent.now) == [lends_no_more, events.Steer(KEY, "stopped")]
     (result,) = agent.report(events.Stopped(7)).said()
     assert (result.status, result.cause) == ("stopped", "owner_returned")
     other = RankKey("t2", 1, 0)

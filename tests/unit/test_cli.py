@@ -16,10 +16,9 @@ from aifarm.sdk import errors
 from aifarm.wire.rest import ClientFull, Missing, TaskFull, Why
 from aifarm.wire.types import Requirements
 
-NOW = datetime.now(UTC)
-
 
 def task(**changes: Any) -> TaskFull:
+    now = datetime.now(UTC)
     fields: dict[str, Any] = dict.fromkeys(TaskFull.__struct_fields__)
     fields |= {
         "id": "0f3c9a7e-1111-4222-8333-444455556666",
@@ -36,8 +35,8 @@ def task(**changes: Any) -> TaskFull:
         "n_clients": 1,
         "submitter": "ada",
         "clients": ["ws1"],
-        "created_at": NOW - timedelta(hours=1),
-        "started_at": NOW - timedelta(minutes=5),
+        "created_at": now - timedelta(hours=1),
+        "started_at": now - timedelta(minutes=5),
     }
     return TaskFull(**{**fields, **changes})
 
@@ -205,7 +204,7 @@ def test_a_task_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_client_without_known_resources_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    client = ClientFull("ws1", "offline", "contract", "", "", {}, None, [], None, NOW)
+    client = ClientFull("ws1", "offline", "contract", "", "", {}, None, [], None, datetime.now(UTC))
     render.clients([client])
     assert "ws1" in capsys.readouterr().out
 
