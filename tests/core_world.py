@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from aifarm.core.farm import NOTHING, Client, Farm, HeldRank, Hold, Outcome, Verdict
+from aifarm.core.client import NOTHING, Client, HeldRank, Hold, Outcome, Verdict
+from aifarm.core.farm import Farm
 from aifarm.core.placement import Capacity, Usage, class_of, plan, queue_key
 from aifarm.core.task import (
     Assign,

@@ -22,7 +22,8 @@ from aifarm.app.records import (
     TokenRecord,
     UploadRecord,
 )
-from aifarm.core.farm import Client, Farm, Hold, Outcome
+from aifarm.core.client import Client, Hold, Outcome
+from aifarm.core.farm import Farm
 from aifarm.core.task import Command, Note, RankKey, Task
 
 _ATTEMPT_ENDS = frozenset(

@@ -25,7 +25,7 @@ from aifarm.app.translate import (
     verdict_of,
 )
 from aifarm.app.writer import Done, Operation
-from aifarm.core.farm import Verdict
+from aifarm.core.client import Verdict
 from aifarm.core.task import Assign, Command, Launch, Note, Steer, Withdraw
 from aifarm.wire import agent as wire
 from aifarm.wire.types import utc

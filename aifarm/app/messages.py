@@ -14,7 +14,7 @@ from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, FarmError, InvalidRequest, NotFound
 from aifarm.app.records import CheckpointRecord
 from aifarm.app.writer import Operation
-from aifarm.core.farm import Hold, Outcome
+from aifarm.core.client import Hold, Outcome
 from aifarm.core.task import (
     Cause,
     Checkpointed,

@@ -19,7 +19,7 @@ from aifarm.app.records import (
     TokenRecord,
     UploadRecord,
 )
-from aifarm.core.farm import Hold
+from aifarm.core.client import Hold
 from aifarm.core.task import RankKey
 
 Clock = Callable[[], float]

@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from aifarm.app.records import TaskRecord
-from aifarm.core.farm import HeldRank, Verdict
+from aifarm.core.client import HeldRank, Verdict
 from aifarm.core.placement import Capacity
 from aifarm.core.task import Phase, RankKey
 from aifarm.wire import agent as wire

@@ -6,11 +6,11 @@ values that came out of a commit, never this object.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from msgspec import Struct
 from msgspec.structs import replace
 
+from aifarm.core.client import NOTHING, Client, HeldRank, Hold, Outcome, Verdict
 from aifarm.core.ledger import Ledger
 from aifarm.core.lifecycle import step
 from aifarm.core.placement import Capacity, Room, class_of, missing, plan
@@ -41,79 +41,6 @@ from aifarm.core.task import (
 
 DRAIN_AFTER = 3
 """Attempts in a row that a client may be unable to run before it is drained (FAULTS row 31)."""
-
-
-class Client(Struct, frozen=True):
-    """A workstation as the farm sees it.
-
-    `speaks`: "agent" said hello and takes as many ranks as fit; "contract" knows only the
-    documented messages and takes one at a time, while its `task_request` is open (`asking`).
-    `lends`: its owner lets it take new work. `drained`: why the farm gives it none, or None.
-    `failures`: attempts in a row that it could not run.
-    """
-
-    id: str
-    capacity: Capacity = Capacity()
-    speaks: Literal["agent", "contract"] = "agent"
-    connected: bool = False
-    asking: bool = False
-    lends: bool = True
-    drained: str | None = None
-    failures: int = 0
-    holds: tuple[RankKey, ...] = ()
-
-    @property
-    def placeable(self) -> bool:
-        wants = self.asking if self.speaks == "contract" else self.lends
-        return self.connected and wants and not self.drained
-
-
-class Hold(Struct, frozen=True):
-    """What a rank holds of its client, from its assignment until its worker is surely gone.
-
-    `seq`: the last of its messages that is durable.
-    """
-
-    key: RankKey
-    client_id: str
-    submitter: str
-    cpu_cores: int
-    ram: int
-    gpus: tuple[int, ...]
-    gpu_memory: int
-    shared: bool
-    seq: int = 0
-
-
-class HeldRank(NamedTuple):
-    """A rank that an agent says it still knows."""
-
-    key: RankKey
-    phase: Phase | None
-    """None: its end waits in the agent's outbox."""
-
-
-class Verdict(NamedTuple):
-    key: RankKey
-    goes_on: bool
-    seq: int
-    desired: Desired
-
-
-class Outcome(Struct, frozen=True):
-    commands: tuple[Command, ...] = ()
-    notes: tuple[Note, ...] = ()
-    stale: bool = False
-
-    def __add__(self, other: "Outcome") -> "Outcome":
-        return Outcome(
-            self.commands + other.commands,
-            self.notes + other.notes,
-            self.stale or other.stale,
-        )
-
-
-NOTHING = Outcome()
 
 
 _AS_DESIRED: dict[Desired, tuple[Phase, ...]] = {

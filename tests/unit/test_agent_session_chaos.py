@@ -269,7 +269,7 @@ class World:
         worker = self.workers[key]
         worker.obey()
         new = worker.log[self.read_log[key] :]
-        if new and self.session.wants_log(key):
+        if new and (self.session.wants_log(key) or not worker.alive):  # its last lines, too
             self.read_log[key] += len(new)
             self.report(key, events.LogLines(new), Mark("log", 1, self.read_log[key]))
         for line in worker.journal[self.read[key] :]:

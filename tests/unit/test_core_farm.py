@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from aifarm.core.farm import NOTHING, HeldRank
+from aifarm.core.client import NOTHING, HeldRank
 from aifarm.core.placement import Capacity
 from aifarm.core.task import (
     Cause,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from aifarm.core.farm import DRAIN_AFTER, NOTHING, Client, Farm, HeldRank, Outcome, Verdict
+from aifarm.core.client import NOTHING, Client, HeldRank, Outcome, Verdict
+from aifarm.core.farm import DRAIN_AFTER, Farm
 from aifarm.core.placement import Capacity, Usage
 from aifarm.core.task import (
     QUARANTINE,

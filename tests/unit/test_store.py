@@ -27,7 +27,7 @@ from aifarm.app.records import (
     TokenRecord,
     UploadRecord,
 )
-from aifarm.core.farm import Hold
+from aifarm.core.client import Hold
 from aifarm.core.task import FINAL, RankKey, State, Task
 from aifarm.store import StoreConflict, StoreUnavailable, open_store
 

@@ -1,0 +1,81 @@
+"""A workstation as the farm sees it, what it holds, and what an event on it brings about."""
+
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+from aifarm.core.placement import Capacity
+from aifarm.core.task import Command, Desired, Note, Phase, RankKey
+
+
+class Client(Struct, frozen=True):
+    """A workstation as the farm sees it.
+
+    `speaks`: "agent" said hello and takes as many ranks as fit; "contract" knows only the
+    documented messages and takes one at a time, while its `task_request` is open (`asking`).
+    `lends`: its owner lets it take new work. `drained`: why the farm gives it none, or None.
+    `failures`: attempts in a row that it could not run.
+    """
+
+    id: str
+    capacity: Capacity = Capacity()
+    speaks: Literal["agent", "contract"] = "agent"
+    connected: bool = False
+    asking: bool = False
+    lends: bool = True
+    drained: str | None = None
+    failures: int = 0
+    holds: tuple[RankKey, ...] = ()
+
+    @property
+    def placeable(self) -> bool:
+        wants = self.asking if self.speaks == "contract" else self.lends
+        return self.connected and wants and not self.drained
+
+
+class Hold(Struct, frozen=True):
+    """What a rank holds of its client, from its assignment until its worker is surely gone.
+
+    `seq`: the last of its messages that is durable.
+    """
+
+    key: RankKey
+    client_id: str
+    submitter: str
+    cpu_cores: int
+    ram: int
+    gpus: tuple[int, ...]
+    gpu_memory: int
+    shared: bool
+    seq: int = 0
+
+
+class HeldRank(NamedTuple):
+    """A rank that an agent says it still knows."""
+
+    key: RankKey
+    phase: Phase | None
+    """None: its end waits in the agent's outbox."""
+
+
+class Verdict(NamedTuple):
+    key: RankKey
+    goes_on: bool
+    seq: int
+    desired: Desired
+
+
+class Outcome(Struct, frozen=True):
+    commands: tuple[Command, ...] = ()
+    notes: tuple[Note, ...] = ()
+    stale: bool = False
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(
+            self.commands + other.commands,
+            self.notes + other.notes,
+            self.stale or other.stale,
+        )
+
+
+NOTHING = Outcome()
