@@ -1,6 +1,7 @@
 """The `aifarm-agent` command."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -24,6 +25,8 @@ from aifarm_agent.workdir import Unusable, WorkDir
 
 if TYPE_CHECKING:
     from aifarm_agent.runtime import Server
+
+logger = logging.getLogger(__name__)
 
 FAILED, REFUSED = 1, 3
 TOKEN = "AIFARM_TOKEN"
@@ -152,21 +155,22 @@ def _run(
         raise click.UsageError("Missing option '--server': as ws://HOST:8765.")
     token = _token(token_file)
     secure = any(url.startswith("wss:") for url in servers)
+    for url in filter(_exposed, servers):
+        logger.warning("%s: token and data travel unencrypted; wss:// would protect them", url)
     try:
-        folder = WorkDir(work_dir)
-        server = Server(
-            servers, token, ssl.create_default_context(cafile=cafile) if secure else None
-        )
-        identity = Identity(
-            client_id or folder.client_id,
-            workdir.machine_id(),
-            workdir.boot_id(),
-            socket.gethostname(),
-            __version__,
-            labels,
-        )
+        context = ssl.create_default_context(cafile=cafile) if secure else None
         settings = Settings(grace=grace, advertise=advertise, rank_ports=rank_ports)
-        asyncio.run(_serve(folder, identity, server, Gpus(gpus), settings))
+        with contextlib.closing(WorkDir(work_dir)) as folder:
+            identity = Identity(
+                client_id or folder.client_id,
+                workdir.machine_id(),
+                workdir.boot_id(),
+                socket.gethostname(),
+                __version__,
+                labels,
+            )
+            server = Server(servers, token, context)
+            asyncio.run(_serve(folder, identity, server, Gpus(gpus), settings))
     except Refusal as error:
         where = f" Check the token in {token_file or TOKEN}." * isinstance(error, Unauthorized)
         click.echo(f"aifarm-agent: {error}{where}", err=True)
@@ -187,6 +191,12 @@ async def _serve(
     loop.add_signal_handler(signal.SIGTERM, stop.put_nowait, "leave")
     loop.add_signal_handler(signal.SIGINT, stop.put_nowait, "give_back")
     await serve(lambda: Agent(folder, identity, server, gpus, settings), stop)
+
+
+def _exposed(url: str) -> bool:
+    """Whether plain text leaves this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "ws" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
 
 def _token(file: Path | None) -> str:

@@ -127,6 +127,7 @@ class WarmProcess:
             if self._process is not None:
                 self._process.kill()  # one that has not begun to listen yet
                 await asyncio.to_thread(self._process.wait)
+            self._path.unlink(missing_ok=True)
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)

@@ -1,5 +1,6 @@
 """The agent's folder on a local disk, and what identifies the machine that it is on."""
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -54,6 +55,9 @@ class WorkDir:
         self.sockets = socket_folder(self.path)
 
     def close(self) -> None:
+        """Leaves the folder for sockets only to those who still listen there."""
+        with contextlib.suppress(OSError):
+            self.sockets.rmdir()
         os.close(self._lock)
 
     def _take_lock(self) -> int:

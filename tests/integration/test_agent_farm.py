@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,6 +84,7 @@ class AgentProcess:
         for process in self.warm():
             process.kill()
             process.wait()
+        shutil.rmtree(socket_folder(self.work.resolve()))
 
     @property
     def work(self):

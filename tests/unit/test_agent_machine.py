@@ -56,8 +56,11 @@ def test_the_client_id_stays_the_same(tmp_path):
     first = WorkDir(tmp_path / "w")
     first.close()
     again = WorkDir(tmp_path / "w")
-    assert again.client_id == first.client_id
-    assert WorkDir(tmp_path / "other").client_id != first.client_id
+    again.close()
+    other = WorkDir(tmp_path / "other")
+    other.close()
+    assert again.client_id == first.client_id != other.client_id
+    assert not other.sockets.exists()
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
