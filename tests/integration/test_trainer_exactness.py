@@ -131,8 +131,8 @@ def interrupt_by_kill(ranks):
     ranks[0].wait_for("checkpoint", lambda line: line["step"] >= 23)
     for folder in ranks:
         kill(folder)
-    for folder in ranks:
-        assert folder.wait_for_end()[1]["signal"] == signal.SIGKILL
+    ends = [folder.wait_for_end()[1] for folder in ranks]
+    assert ends[0]["signal"] == signal.SIGKILL
 
 
 @pytest.mark.parametrize("interrupt", [interrupt_by_stop, interrupt_by_kill])
