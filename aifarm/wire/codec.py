@@ -25,8 +25,9 @@ class WireError(ValueError):
     """`message` is one sentence; `field` the path of what is wrong, or ""."""
 
     def __init__(self, message: str, field: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        # What was sent may be quoted in it: one line of it, and not all of a megabyte.
+        self.message = " ".join(message.split())[:500]
+        super().__init__(self.message)
         self.field = field
 
 

@@ -75,6 +75,7 @@ def is_one_sentence(error: WireError) -> bool:
 @given(frames)
 @example(b"")
 @example(b"\xff")
+@example(b'{"type": "\\n"}')
 @example(b'{"type": "\xff"}')
 @example(b'{"type": "heartbeat", "data": "\xff"}')
 @example(b'{"type": "task_progress", "data": null}')
