@@ -151,11 +151,6 @@ class Facade:
         """`done` gets the operation's value, or the FarmError, once it is durable."""
         self._writer.submit(operation, done)
 
-    @property
-    def backlog(self) -> int:
-        """Operations that wait for the writer."""
-        return self._writer.backlog
-
     def authenticate(self, secret: str) -> Principal | None:
         """Whose token this is, if it is one and still valid."""
         token = self.view.token(secret)

@@ -176,10 +176,6 @@ class Links:
             del self._away[client_id]
             self._submit(_lapse(client_id), _ignore)
 
-    def next_deadline(self) -> float | None:
-        """When `tick` has something to do, on the monotonic clock."""
-        return min(self._away.values(), default=None)
-
     # ------------------------------------------------------------ first messages
 
     def _claim(self, link: Link, speaks: Literal["agent", "contract"]) -> None:

@@ -77,10 +77,6 @@ class Writer:
         self._queue.append((operation, done))
         self._executor.wake()
 
-    @property
-    def backlog(self) -> int:
-        return len(self._queue)
-
     def run(self) -> None:
         """Writes batches until the queue is empty."""
         while self._queue:

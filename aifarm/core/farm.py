@@ -16,7 +16,6 @@ from aifarm.core.lifecycle import step
 from aifarm.core.placement import Capacity, Room, class_of, missing, plan
 from aifarm.core.queue import Queue
 from aifarm.core.task import (
-    ACTIVE,
     Assign,
     Cause,
     Command,
@@ -405,9 +404,6 @@ class Farm:
             ranks=len(client.holds),
             fetches_only=client.speaks == "contract",
         )
-
-    def active(self) -> list[Task]:
-        return [task for task in self.tasks.values() if task.state in ACTIVE]
 
     def why(self, task: Task) -> list[tuple[str, str]]:
         """For each client the first requirement of this waiting task that it misses."""

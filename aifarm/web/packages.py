@@ -1,5 +1,6 @@
 """The package registry: immutable, addressed by name and version, checked by sha256."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,8 +65,6 @@ def _store(artifacts: Artifacts, key: str, path: Path) -> Iterator[Part]:
 
 
 def _sha256(path: Path) -> str:
-    import hashlib
-
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
