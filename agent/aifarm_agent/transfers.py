@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = 2
 """Transfers that go on at the same time."""
+TRUSTED = 10.0
+"""Seconds for which a verified package is taken as it is: a crowd of short tasks would otherwise
+hash the same files again for each."""
 
 Told = Callable[[RankKey, Report], None]
 
@@ -50,6 +53,7 @@ class Transfers:
         self._told = told
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._unpacking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._verified: dict[str, tuple[float, Package]] = {}
         self._tasks: dict[RankKey, set[asyncio.Task[None]]] = {}
         self._waiting: dict[RankKey, dict[str, tuple[Checkpoint, asyncio.Task[None]]]] = {}
 
@@ -101,6 +105,10 @@ class Transfers:
     async def _package(self, ref: PackageRef) -> Package:
         from aifarm.packages import PackageInvalid
 
+        now = asyncio.get_running_loop().time()
+        verified_at, package = self._verified.get(ref.sha256, (-TRUSTED, None))
+        if package is not None and now < verified_at + TRUSTED:
+            return package
         archive = self._packages / f"{ref.sha256}.zip"
         async with self._unpacking[ref.sha256]:  # the same one may be wanted twice
             try:
@@ -117,7 +125,9 @@ class Transfers:
                 raise _Unusable("package_invalid", str(error)) from error
         if manifest is None:
             raise _Unusable("agent_lost", f"{archive} does not stay as it was stored.")
-        return Package(self._packages / ref.sha256, manifest.kind, manifest.entry)
+        package = Package(self._packages / ref.sha256, manifest.kind, manifest.entry)
+        self._verified[ref.sha256] = (now, package)
+        return package
 
     def _unpacked(self, archive: Path, ref: PackageRef) -> "Manifest | None":
         """Blocking. None where the archive is not here, or no longer what it was."""

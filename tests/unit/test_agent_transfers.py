@@ -13,7 +13,7 @@ from tornado.web import Application, RequestHandler
 from aifarm.packages import pack_source
 from aifarm.wire.agent import AssignedTask, CheckpointRef, FarmAssignment, PackageRef
 from aifarm.wire.types import Requirements
-from aifarm_agent import events
+from aifarm_agent import events, transfers
 from aifarm_agent.checkpoints import Checkpoints
 from aifarm_agent.events import Checkpoint, RankKey
 from aifarm_agent.rest import Rest
@@ -164,7 +164,16 @@ async def test_the_same_package_wanted_twice_is_fetched_once(bench, store):
     assert len(store.requests) == 1
 
 
-async def test_a_damaged_copy_is_fetched_anew(bench, store, tmp_path):
+async def test_a_crowd_of_tasks_does_not_verify_their_package_for_each(bench, tmp_path):
+    bench.transfers.prepare(KEY, assigned())
+    first = await bench.answer()
+    next((tmp_path / "packages").glob("*.zip")).unlink()
+    bench.transfers.prepare(KEY, assigned())
+    assert await bench.answer() == first
+
+
+async def test_a_damaged_copy_is_fetched_anew(bench, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfers, "TRUSTED", 0.0)
     bench.transfers.prepare(KEY, assigned())
     await bench.answer()
     next((tmp_path / "packages").glob("*.zip")).write_bytes(b"damaged")
