@@ -49,7 +49,7 @@ class Journal:
     ) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         self._folder = folder
-        self._doorbell = doorbell
+        self._bell = Doorbell(doorbell)
         self._segment_bytes = segment_bytes
         self._backlog_bytes = backlog_bytes
         self._points: list[Point] = []
@@ -91,6 +91,7 @@ class Journal:
             time.sleep(FLUSH_SECONDS)
             self._drain()
         os.close(self._descriptor)
+        self._bell.close()
 
     def _take_points(self) -> None:
         """Moves the recorded points into the pending bytes."""
@@ -119,7 +120,7 @@ class Journal:
             return
         self._pending = self._pending[written:]
         self._size += written
-        ring(self._doorbell)
+        self._bell.ring()
         if self._size >= self._segment_bytes and not self._pending:
             self._rotate()
         elif self._thinned:
@@ -153,12 +154,21 @@ class Journal:
         return total
 
 
-def ring(doorbell: str) -> None:
-    """Tells the agent that a run folder has news. An absent or busy agent is normal."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
-        bell.setblocking(False)
+class Doorbell:
+    """Tells the agent behind the datagram socket `path` that a run folder has news."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+
+    def ring(self) -> None:
+        """An absent or busy agent is normal."""
         with contextlib.suppress(OSError):
-            bell.sendto(b"!", doorbell)
+            self._socket.sendto(b"!", self._path)
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 def encode(line: dict[str, Any]) -> bytes:

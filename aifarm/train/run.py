@@ -13,7 +13,7 @@ from aifarm.train.distributed import Gang, HostError
 
 logger = logging.getLogger(__name__)
 
-ALONE_SECONDS = 0.005  # how often a single rank looks at what is desired
+ALONE_SECONDS = 0.02  # how often a single rank looks at what is desired
 CHECK_SECONDS = 0.2  # how often the ranks of a gang agree on it
 HOLD_SECONDS = 0.1  # the same while held, so that no collective times out
 EPOCH_SECONDS = 1.0  # short epochs are not worth a checkpoint each
@@ -118,7 +118,7 @@ class Run:
         """To be called at each step boundary: waits here while paused, True when to stop.
 
         In a gang every rank calls it equally often, and all get the same answer at the same
-        call. Up to 0.2 s pass until a gang agrees; a single rank obeys within 5 ms.
+        call. Up to 0.2 s pass until a gang agrees; a single rank obeys within 20 ms.
         """
         if not self._is_time_to_check():
             return False

@@ -32,7 +32,7 @@ from typing import Any, Callable, NamedTuple
 
 from aifarm.train import children, control, worker
 from aifarm.train.distributed import serve_store
-from aifarm.train.journal import ring
+from aifarm.train.journal import Doorbell
 from aifarm.train.preload import preload
 
 IDLE_SECONDS = 30.0
@@ -261,7 +261,8 @@ class WarmProcess:
         with contextlib.suppress(OSError):  # the agent has removed the folder: it knows
             temporary.write_text(json.dumps(exit_line))
             os.replace(temporary, worker.run_dir / "exit.json")
-        ring(worker.doorbell)
+        with contextlib.closing(Doorbell(worker.doorbell)) as bell:
+            bell.ring()
 
 
 def listen(path: str) -> socket.socket:

@@ -15,7 +15,7 @@ from aifarm.train.journal import Journal
 from aifarm.train.run import Run
 from bench.stats import Figure, interval
 
-PAIRS, STEPS, GOAL = 80, 400, 0.97
+PAIRS, STEPS, GOAL = 500, 100, 0.97
 
 
 def _loop() -> Callable[[], torch.Tensor]:
