@@ -285,7 +285,7 @@ class Session:
         return effects
 
     def _on_result_ack(self, message: wire.TaskResultAck, now: float) -> list[Effect]:
-        """The contract's word; `ack` says the same, of a rank."""
+        """For contract-only clients; an agent hears `ack`."""
         return []
 
     def _on_error(self, message: wire.ErrorMessage, now: float) -> list[Effect]:

@@ -345,11 +345,15 @@ class Links:
                     stop = wire.Control(action="stop", task_id=works_on, timestamp=self._now())
                     link.connection.send(stop)
                 return
-            for message in result if isinstance(result, list) else ():
-                if isinstance(message, wire.Ack):
-                    key = (link, message.task_id, message.attempt, message.rank)
-                    self._acks[key] = message
-                else:
+            answers = result if isinstance(result, list) else []
+            acks = [one for one in answers if isinstance(one, wire.Ack)]
+            if link.speaks == "agent":
+                for ack in acks:
+                    self._acks[link, ack.task_id, ack.attempt, ack.rank] = ack
+            for message in answers:
+                # A numbered result of an agent is acknowledged by its number.
+                said = acks and link.speaks == "agent" and isinstance(message, wire.TaskResultAck)
+                if not (said or isinstance(message, wire.Ack)):
                     link.connection.send(replace(message, timestamp=self._now()))
 
         return done
@@ -362,7 +366,7 @@ class Links:
         A client that is away learns it when it says hello.
         """
         for (answered, *_), ack in self._acks.items():
-            if answered.speaks == "agent" and not answered.over:
+            if not answered.over:
                 answered.connection.send(ack)
         self._acks.clear()
         for command in commands:

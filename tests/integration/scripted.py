@@ -94,8 +94,7 @@ class ScriptedAgent:
 
     def end(self, status: str = "completed", **more: Any) -> None:
         """Reports the rank's end; returns when that is durable."""
-        self._tell(wire.TaskResult, status=status, **more)
-        self.hear(wire.TaskResultAck)
+        self._about(wire.TaskResult, status=status, **more)
 
     def _ids(self) -> dict[str, Any]:
         assert self.task is not None
