@@ -26,7 +26,7 @@ from aifarm.app.scopes import Principal
 from aifarm.web.http import File, Host, Request, Response, Route
 from aifarm.web.spool import Spool
 from aifarm.wire.agent import ErrorBody
-from aifarm.wire.codec import encode
+from aifarm.wire.codec import WireError, decode_body, decode_query, encode
 from aifarm.wire.rest import ErrorEnvelope
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class FarmHandler(RequestHandler):
 
     @property
     def _version(self) -> int:
-        return 2 if self.request.path.startswith("/api/v2/") else 1
+        return 2 if self.request.path.startswith(("/api/v2/", "/v2/")) else 1
 
     def check_xsrf_cookie(self) -> None:
         """Nothing authenticates by cookie here: identity is the Authorization header."""
@@ -113,12 +113,13 @@ class FarmHandler(RequestHandler):
 
     async def serve(self, method: str, params: dict[str, str], **body: Any) -> None:
         try:
-            route, request = self.accept(method, params, **body)
-            await self.answer(await route.function(request))
+            route, found = self.accept(method)
+            request = self.request_of(route, found, params, **body)
+            await self.answer(await route.function(request), route)
         except FarmError as error:
             self.answer_error(error)
 
-    def accept(self, method: str, params: dict[str, str], **body: Any) -> tuple[Route, Request]:
+    def accept(self, method: str) -> tuple[Route, Principal | None]:
         """Who asks for what, and whether they may."""
         check_host(self.request.host, self.host)
         route = self.methods.get(method)
@@ -133,25 +134,36 @@ class FarmHandler(RequestHandler):
             found.need(route.scope)
         if len(self.request.body) > route.max_body and not route.spools:
             raise TooLarge(f"The body is larger than {route.max_body} bytes.")
-        request = Request(
-            host=self.host,
-            principal=found,
-            params={name: _component(value) for name, value in params.items()},
-            query={
-                name: values[-1].decode("utf-8", "replace")
-                for name, values in self.request.query_arguments.items()
-            },
-            headers=self.request.headers,
-            body=self.request.body,
-            **body,
-        )
-        return route, request
+        return route, found
 
-    async def answer(self, response: Response | File) -> None:
+    def request_of(
+        self, route: Route, found: Principal | None, params: dict[str, str], **body: Any
+    ) -> Request:
+        """What was asked, in the route's shapes. Raises InvalidRequest naming the field."""
+        asked = {
+            name: values[-1].decode("utf-8", "replace")
+            for name, values in self.request.query_arguments.items()
+        }
+        try:
+            return Request(
+                host=self.host,
+                route=route,
+                principal=found,
+                params={name: _component(value) for name, value in params.items()},
+                query=decode_query(asked, route.query),
+                headers=self.request.headers,
+                body=self.request.body,
+                content=decode_body(self.request.body, route.body) if route.body else None,
+                **body,
+            )
+        except WireError as error:
+            raise InvalidRequest(error.message, field=error.field) from None
+
+    async def answer(self, response: Response | File, route: Route) -> None:
         if isinstance(response, File):
             await self.send_file(response)
             return
-        self.set_status(response.status)
+        self.set_status(response.status or route.status)
         for name, value in response.headers.items():
             self.set_header(name, value)
         if response.body is None:
@@ -239,7 +251,7 @@ class SpoolingHandler(FarmHandler):
         if route is None or not route.spools:
             return
         try:
-            self.accept(method, {name: "-" for name in _PARAM.findall(route.path)})
+            self.accept(method)
         except FarmError as error:
             self.answer_error(error)
             return

@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from aifarm.app.errors import FarmError, InvalidRequest, Unauthorized
+from aifarm.app.errors import FarmError, Unauthorized
 from aifarm.app.facade import Facade
 from aifarm.app.records import Part
 from aifarm.app.scopes import Principal, Scope
 from aifarm.app.writer import Operation
-from aifarm.wire.codec import WireError, decode_body
+from aifarm.wire.query import Query
+from aifarm.wire.rest import MAX_BODY
 
 T = TypeVar("T")
 
@@ -33,14 +34,19 @@ class Host(Struct, frozen=True):
 
 
 class Request(Struct):
-    """One request of an authenticated principal. `params`: the parts of the path, decoded once."""
+    """One request of an authenticated principal. `params`: the parts of the path, decoded once.
+
+    `query` and `content` (the JSON body) have the shapes that the route names; `body` is the bytes.
+    """
 
     host: Host
+    route: "Route"
     principal: Principal | None
     params: Mapping[str, str]
-    query: Mapping[str, str]
+    query: Any
     headers: Mapping[str, str]
     body: bytes
+    content: Any = None
     spooled: Path | None = None
 
     @property
@@ -52,30 +58,6 @@ class Request(Struct):
         if self.principal is None:
             raise Unauthorized
         return self.principal
-
-    def decode(self, shape: type[T]) -> T:
-        """The body. Raises InvalidRequest naming the field."""
-        try:
-            return decode_body(self.body, shape)
-        except WireError as error:
-            raise InvalidRequest(error.message, field=error.field) from None
-
-    def integer(self, name: str, default: int, low: int, high: int) -> int:
-        """A whole number from the query. Raises InvalidRequest."""
-        text = self.query.get(name)
-        if text is None:
-            return default
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise InvalidRequest(
-                f"{name} is a whole number from {low} to {high}.",
-                field=name,
-                expected=f"{low}..{high}",
-            )
-        return value
 
     async def write(self, operation: Operation) -> Any:
         """The operation's value once it is durable. Raises the FarmError it ended with."""
@@ -100,10 +82,10 @@ class Request(Struct):
 
 
 class Response(Struct, frozen=True):
-    """`body` is a Struct or None for no content."""
+    """`body` is a Struct or None for no content. `status`: None is the route's."""
 
     body: Any = None
-    status: int = 200
+    status: int | None = None
     headers: Mapping[str, str] = {}
 
 
@@ -123,12 +105,18 @@ Function = Callable[[Request], Awaitable[Response | File]]
 class Route(Struct, frozen=True):
     """One method at one path. `{name}` in the path is one component. `scope` None: no token.
 
-    `spools`: the body is large and goes to a file, of at most `max_body` bytes.
+    What the reference says of it stands here too: `body` and `answer` are the Structs of the JSON
+    bodies (None: bytes or nothing), `status` is that of success, and the function's docstring
+    tells what it does. `spools`: the body is large and goes to a file, of at most `max_body` bytes.
     """
 
     method: str
     path: str
     scope: Scope | None
     function: Function
-    max_body: int = 1 << 20
+    answer: type[Struct] | None = None
+    body: type[Struct] | None = None
+    query: type[Query] = Query
+    status: int = 200
+    max_body: int = MAX_BODY
     spools: bool = False

@@ -79,5 +79,5 @@ async def get(request: Request) -> Response | File:
 
 
 async def list_all(request: Request) -> Response:
-    found = await request.read(request.facade.store.packages, request.query.get("name"))
+    found = await request.read(request.facade.store.packages, request.query.name)
     return Response(rest.PackageList([views.package_full(record) for record in found]))

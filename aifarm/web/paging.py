@@ -3,9 +3,9 @@
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from aifarm.web.http import Request
+from msgspec import to_builtins
 
-DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
+from aifarm.web.http import Request
 
 
 class Page(NamedTuple):
@@ -32,7 +32,6 @@ class Page(NamedTuple):
 
 
 def page_of(request: Request) -> tuple[Page, int]:
-    """The page asked for, and how long it is. Raises InvalidRequest."""
-    limit = request.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
-    number = request.integer("page", 1, 1, 2**31)
-    return Page(number, limit, dict(request.query)), limit
+    """The page asked for, and how long it is."""
+    query = request.query
+    return Page(query.page, query.limit, to_builtins(query)), query.limit

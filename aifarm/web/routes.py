@@ -1,67 +1,107 @@
 """ROUTES: every REST address of the farm, as data. Hosts bind them; a test walks them."""
 
+from typing import Any
+
 from aifarm.app.scopes import Scope
 from aifarm.web import clients, metrics, packages, tasks, tokens, uploads
 from aifarm.web.http import Function, Route
-from aifarm.wire.rest import PART_SIZE
+from aifarm.wire import query, rest
+
+READ, SUBMIT, OWN, ADMIN = Scope.READ, Scope.SUBMIT, Scope.CONTROL_OWN, Scope.ADMIN
+FETCH, WORK = Scope.FETCH, Scope.WORK
 
 
-def _v1(method: str, path: str, scope: Scope, function: Function) -> list[Route]:
+def _v1(
+    method: str, path: str, scope: Scope, function: Function, answer: Any = None, **more: Any
+) -> list[Route]:
     """The documented address, and the same under its version."""
-    return [Route(method, f"/api{prefix}{path}", scope, function) for prefix in ("", "/v1")]
+    return [
+        Route(method, f"{base}{path}", scope, function, answer, **more)
+        for base in ("/api", "/api/v1", "/v1")
+    ]
 
+
+def _v2(
+    method: str, path: str, scope: Scope, function: Function, answer: Any = None, **more: Any
+) -> list[Route]:
+    return [
+        Route(method, f"{base}{path}", scope, function, answer, **more)
+        for base in ("/api/v2", "/v2")
+    ]
+
+
+_CREATE = {"body": rest.CreateTask, "status": 201}
+_UPDATE = {"body": rest.UpdateStatus}
+_TASK = "/tasks/{task_id}"
+_CHECKPOINT = f"{_TASK}/checkpoints/{{checkpoint_id}}"
 
 ROUTES: tuple[Route, ...] = (
-    *_v1("GET", "/tasks", Scope.READ, tasks.list_v1),
-    *_v1("POST", "/tasks", Scope.SUBMIT, tasks.create_v1),
-    *_v1("GET", "/tasks/{task_id}", Scope.READ, tasks.get_v1),
-    *_v1("DELETE", "/tasks/{task_id}", Scope.CONTROL_OWN, tasks.delete),
-    *_v1("PUT", "/tasks/{task_id}/status", Scope.CONTROL_OWN, tasks.status_v1),
-    *_v1("GET", "/clients", Scope.READ, clients.list_v1),
-    *_v1("GET", "/clients/{client_id}", Scope.READ, clients.get_v1),
-    *_v1("GET", "/metrics", Scope.READ, metrics.system),
-    *_v1("GET", "/metrics/tasks/{task_id}", Scope.READ, metrics.task),
-    Route("GET", "/api/health", None, clients.health),
-    Route("GET", "/api/v2/tasks", Scope.READ, tasks.list_v2),
-    Route("POST", "/api/v2/tasks", Scope.SUBMIT, tasks.create_v2),
-    Route("GET", "/api/v2/tasks/{task_id}", Scope.READ, tasks.get_v2),
-    Route("DELETE", "/api/v2/tasks/{task_id}", Scope.CONTROL_OWN, tasks.delete),
-    Route("PUT", "/api/v2/tasks/{task_id}/status", Scope.CONTROL_OWN, tasks.status_v2),
-    Route("GET", "/api/v2/tasks/{task_id}/why", Scope.READ, tasks.why),
-    Route("GET", "/api/v2/tasks/{task_id}/attempts", Scope.READ, tasks.attempts),
-    Route("GET", "/api/v2/tasks/{task_id}/events", Scope.READ, tasks.events),
-    Route("GET", "/api/v2/tasks/{task_id}/logs", Scope.READ, tasks.logs),
-    Route("GET", "/api/v2/tasks/{task_id}/metrics", Scope.READ, tasks.metrics),
-    Route("GET", "/api/v2/tasks/{task_id}/checkpoints", Scope.READ, tasks.checkpoints),
-    Route(
-        "GET",
-        "/api/v2/tasks/{task_id}/checkpoints/{checkpoint_id}/data",
-        Scope.FETCH,
-        tasks.checkpoint_data,
+    *_v1("GET", "/tasks", READ, tasks.list_v1, rest.TaskList, query=query.TaskQuery),
+    *_v1("POST", "/tasks", SUBMIT, tasks.create_v1, rest.TaskCreated, **_CREATE),
+    *_v1("GET", _TASK, READ, tasks.get_v1, rest.TaskDetails),
+    *_v1("DELETE", _TASK, OWN, tasks.delete, status=204),
+    *_v1("PUT", f"{_TASK}/status", OWN, tasks.status_v1, rest.StatusUpdated, **_UPDATE),
+    *_v1("GET", "/clients", READ, clients.list_v1, rest.ClientList),
+    *_v1("GET", "/clients/{client_id}", READ, clients.get_v1, rest.ClientDetails),
+    *_v1("GET", "/metrics", READ, metrics.system, rest.SystemMetrics),
+    *_v1("GET", "/metrics/tasks/{task_id}", READ, metrics.task, rest.TaskMetrics),
+    Route("GET", "/api/health", None, clients.health, rest.Health),
+    *_v2("GET", "/tasks", READ, tasks.list_v2, rest.TaskFullList, query=query.TaskQuery),
+    *_v2("POST", "/tasks", SUBMIT, tasks.create_v2, rest.TaskFull, **_CREATE),
+    *_v2("GET", _TASK, READ, tasks.get_v2, rest.TaskFull),
+    *_v2("DELETE", _TASK, OWN, tasks.delete, status=204),
+    *_v2("PUT", f"{_TASK}/status", OWN, tasks.status_v2, rest.StatusFull, **_UPDATE),
+    *_v2("GET", f"{_TASK}/why", READ, tasks.why, rest.Why),
+    *_v2("GET", f"{_TASK}/attempts", READ, tasks.attempts, rest.AttemptList),
+    *_v2("GET", f"{_TASK}/events", READ, tasks.events, rest.EventList, query=query.EventQuery),
+    *_v2("GET", f"{_TASK}/logs", READ, tasks.logs, rest.LogPage, query=query.LogQuery),
+    *_v2(
+        "GET", f"{_TASK}/metrics", READ, tasks.metrics, rest.MetricHistory, query=query.MetricQuery
     ),
-    Route("GET", "/api/v2/events", Scope.READ, tasks.events),
-    Route("GET", "/api/v2/clients", Scope.READ, clients.list_v2),
-    Route("GET", "/api/v2/clients/{client_id}", Scope.READ, clients.get_v2),
-    Route("GET", "/api/v2/packages", Scope.READ, packages.list_all),
-    Route("GET", "/models/{name}/{version}", Scope.FETCH, packages.get),
+    *_v2("GET", f"{_TASK}/checkpoints", READ, tasks.checkpoints, rest.CheckpointList),
+    *_v2("GET", f"{_CHECKPOINT}/data", FETCH, tasks.checkpoint_data),
+    *_v2("GET", "/events", READ, tasks.events, rest.EventList, query=query.EventQuery),
+    *_v2("GET", "/clients", READ, clients.list_v2, rest.ClientFullList),
+    *_v2("GET", "/clients/{client_id}", READ, clients.get_v2, rest.ClientFull),
+    *_v2("GET", "/packages", READ, packages.list_all, rest.PackageList, query=query.PackageQuery),
+    Route("GET", "/models/{name}/{version}", FETCH, packages.get),
     Route(
         "PUT",
         "/models/{name}/{version}",
         Scope.PUBLISH,
         packages.put,
+        rest.PackageFull,
+        status=201,
         max_body=packages.MAX_PACKAGE,
         spools=True,
     ),
-    Route("GET", "/api/v2/tokens", Scope.ADMIN, tokens.list_all),
-    Route("POST", "/api/v2/tokens", Scope.ADMIN, tokens.create),
-    Route("DELETE", "/api/v2/tokens/{token_id}", Scope.ADMIN, tokens.revoke),
-    Route("POST", "/api/v2/uploads", Scope.WORK, uploads.begin),
-    Route("GET", "/api/v2/uploads/{upload_id}", Scope.WORK, uploads.get),
-    Route(
+    *_v2("GET", "/tokens", ADMIN, tokens.list_all, rest.TokenList),
+    *_v2(
+        "POST",
+        "/tokens",
+        ADMIN,
+        tokens.create,
+        rest.TokenFull,
+        body=rest.CreateToken,
+        status=201,
+    ),
+    *_v2("DELETE", "/tokens/{token_id}", ADMIN, tokens.revoke, status=204),
+    *_v2(
+        "POST",
+        "/uploads",
+        WORK,
+        uploads.begin,
+        rest.UploadFull,
+        body=rest.CreateUpload,
+        status=201,
+    ),
+    *_v2("GET", "/uploads/{upload_id}", WORK, uploads.get, rest.UploadFull),
+    *_v2(
         "PUT",
-        "/api/v2/uploads/{upload_id}/parts/{number}",
-        Scope.WORK,
+        "/uploads/{upload_id}/parts/{number}",
+        WORK,
         uploads.put_part,
-        max_body=PART_SIZE,
+        status=204,
+        max_body=rest.PART_SIZE,
     ),
 )

@@ -27,17 +27,13 @@ async def find(request: Request) -> TaskRecord:
 
 
 async def _list(request: Request) -> tuple[list[TaskRecord], int, int, dict[str, str]]:
-    status = request.query.get("status")
-    if status is not None and status not in set(State):
-        raise InvalidRequest(
-            f"There is no status {status!r}.", field="status", expected=", ".join(State)
-        )
+    query = request.query
     page, limit = page_of(request)
     found = await request.read(
         request.facade.store.tasks,
-        states=(status,) if status else (),
-        submitter=request.query.get("submitter"),
-        prefix=request.query.get("prefix"),
+        states=(query.status,) if query.status else (),
+        submitter=query.submitter,
+        prefix=query.prefix,
         offset=(page.number - 1) * limit,
         limit=limit,
     )
@@ -57,21 +53,20 @@ async def list_v2(request: Request) -> Response:
 
 
 async def _create(request: Request) -> TaskRecord:
-    body = request.decode(rest.CreateTask)
     key = request.headers.get("Idempotency-Key")
     if key is not None and not 1 <= len(key) <= 255:
         raise InvalidRequest("An Idempotency-Key has 1 to 255 characters.", field="Idempotency-Key")
-    operation = operations.create_task(body, request.by, request.host.names, key)
+    operation = operations.create_task(request.content, request.by, request.host.names, key)
     record: TaskRecord = await request.write(operation)
     return record
 
 
 async def create_v1(request: Request) -> Response:
-    return Response(views.task_created(await _create(request)), 201)
+    return Response(views.task_created(await _create(request)))
 
 
 async def create_v2(request: Request) -> Response:
-    return Response(views.task_full(await _create(request)), 201)
+    return Response(views.task_full(await _create(request)))
 
 
 async def get_v1(request: Request) -> Response:
@@ -84,7 +79,7 @@ async def get_v2(request: Request) -> Response:
 
 async def status_v1(request: Request) -> Response:
     """Answers with the accepted status once it is committed."""
-    body = request.decode(rest.UpdateStatus)
+    body = request.content
     task_id = request.params["task_id"]
     record = await request.write(operations.set_status(task_id, body, request.by))
     updated = views.task_row(record).updated_at
@@ -93,7 +88,7 @@ async def status_v1(request: Request) -> Response:
 
 async def status_v2(request: Request) -> Response:
     """Waits a moment for the agent, then says what is wished and what is so."""
-    body = request.decode(rest.UpdateStatus)
+    body = request.content
     task_id = request.params["task_id"]
     mailbox_woken = asyncio.Event()
     with request.facade.following([f"task:{task_id}"], lambda _: mailbox_woken.set()):
@@ -158,10 +153,9 @@ async def events(request: Request) -> Response:
     task_id = request.params.get("task_id")
     if task_id is not None:
         await find(request)
-    after = request.integer("after", 0, 0, 2**53)
-    limit = request.integer("limit", 1000, 1, 1000)
+    after = request.query.after
     found = await request.read(
-        request.facade.store.events, after=after, task_id=task_id, limit=limit
+        request.facade.store.events, after=after, task_id=task_id, limit=request.query.limit
     )
     following = found[-1].id if found else after
     return Response(rest.EventList([views.event_full(event) for event in found], following))
@@ -170,17 +164,14 @@ async def events(request: Request) -> Response:
 async def logs(request: Request) -> Response:
     """Lines of one rank; of the latest attempt where none is named."""
     record = await find(request)
-    attempt = request.integer("attempt", record.task.attempt, 0, 2**31)
-    rank = request.integer("rank", 0, 0, 2**31)
-    first = request.integer("first", 0, 0, 2**53)
-    limit = request.integer("limit", 1000, 1, 10_000)
+    query = request.query
     lines = await request.read(
         request.facade.store.log,
         record.task.id,
-        attempt=attempt,
-        rank=rank,
-        first=first,
-        limit=limit,
+        attempt=record.task.attempt if query.attempt is None else query.attempt,
+        rank=query.rank,
+        first=query.first,
+        limit=query.limit,
     )
     total = await request.read(request.facade.store.log_length, lines.key)
     return Response(
@@ -198,9 +189,8 @@ async def logs(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """History of each metric: down-sampled to about `points`, or `points=all`."""
     record = await find(request)
-    names = [name for name in request.query.get("names", "").split(",") if name]
-    everything = request.query.get("points") == "all"
-    points = None if everything else request.integer("points", 1000, 1, 100_000)
+    names = [name for name in request.query.names.split(",") if name]
+    points = None if request.query.points == "all" else request.query.points
     store = request.facade.store
     series = await request.read(store.series, record.task.id, names=names, points=points)
     summaries = await request.read(store.summaries, record.task.id)

@@ -22,10 +22,10 @@ async def list_all(request: Request) -> Response:
 
 async def create(request: Request) -> Response:
     """The only answer that ever shows the secret."""
-    body = request.decode(rest.CreateToken)
+    body = request.content
     secret = new_secret()
     record = await request.write(operations.create_token(body, digest_of(secret), request.by))
-    return Response(replace(views.token_full(record), token=secret), 201)
+    return Response(replace(views.token_full(record), token=secret))
 
 
 async def revoke(request: Request) -> Response:

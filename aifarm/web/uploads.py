@@ -23,8 +23,7 @@ def client_of(request: Request) -> str:
 
 
 async def begin(request: Request) -> Response:
-    body = request.decode(rest.CreateUpload)
-    upload, new = await request.write(uploads.begin(body, client_of(request)))
+    upload, new = await request.write(uploads.begin(request.content, client_of(request)))
     return Response(_full(upload), 201 if new else 200)
 
 

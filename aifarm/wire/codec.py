@@ -6,6 +6,7 @@ refuse them, since their Structs forbid it.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,6 +15,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from aifarm.wire.agent import FromClient, FromServer
 
 T = TypeVar("T")
+Q = TypeVar("Q", bound=Struct)
 
 MAX_DEPTH = 32
 """Nesting accepted in one body or message; deeper ones only serve attacks."""
@@ -77,6 +79,20 @@ def decode_body(body: bytes, shape: type[T]) -> T:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise explain(error) from None
+
+
+def decode_query(text: Mapping[str, str], shape: type[Q]) -> Q:
+    """A query's text values as `shape`. Raises WireError naming the parameter."""
+    try:
+        return msgspec.convert(text, shape, strict=False)
+    except msgspec.ValidationError as error:
+        known = ", ".join(field.name for field in msgspec.structs.fields(shape))
+        wrong = explain(error)
+        unknown = re.search(r"unknown field `(.*)`", wrong.message)
+        if unknown is None:
+            raise wrong from None
+        words = f"it takes {known}" if known else "it takes none"
+        raise WireError(f"Unknown parameter {unknown[1]!r}: {words}.", unknown[1]) from None
 
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
