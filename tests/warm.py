@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from journal_lines import points_of
+
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 PATIENCE = 60.0
 
@@ -88,7 +90,7 @@ class RunFolder:
 
     def wait_for_step(self, step):
         """Waits until a point of `step` or later is reported."""
-        return self.wait_for("points", lambda line: line["points"][-1][0] >= step)
+        return self.wait_for("points", lambda line: points_of(line)[-1][0] >= step)
 
     def wait_for_end(self):
         """The last line, once the process is reaped (None if it left none) and its exit."""
@@ -103,7 +105,7 @@ class RunFolder:
 
     @property
     def points(self):
-        return [point for line in self.of("points") for point in line["points"]]
+        return [point for line in self.of("points") for point in points_of(line)]
 
     @property
     def checkpoints(self):

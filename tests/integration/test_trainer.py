@@ -165,7 +165,7 @@ def test_metrics_that_are_no_numbers_in_json_arrive(warm, package):
         {"epochs": 1, "batch_size": 48},
     )
     last, _ = folder.wait_for_end()
-    assert folder.points[0][2]["loss"] == "nan"
+    assert folder.points[0][2]["loss"] is None
     assert last["metrics"]["final_loss"] == "nan"
 
 

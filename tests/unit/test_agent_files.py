@@ -1,6 +1,7 @@
 """Reading run folders: the journal and the log."""
 
 import json
+import math
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +12,9 @@ from aifarm_agent import events, journal
 from aifarm_agent.events import Mark
 from aifarm_agent.journal import Journal, parse
 from aifarm_agent.logtail import LAST, LINE, LogTail, cut
+from journal_lines import points_line
 
-POINTS = {"type": "points", "progress": 45.5, "points": [[1, 0.5, {"loss": 0.1}]], "dropped": 0}
+POINTS = points_line(1, 0.5, loss=0.1)
 
 
 def line(**fields):
@@ -57,7 +59,7 @@ def test_every_kind_of_line_becomes_its_report():
 
 
 def test_what_is_no_number_travels_as_null():
-    (report,) = [parse(line(**POINTS | {"points": [[1, 0.5, {"a": "nan", "b": "-inf"}]]}))]
+    (report,) = [parse(line(**points_line(1, 0.5, a=math.nan, b=-math.inf)))]
     assert report.points == [(1, 0.5, {"a": None, "b": None})]
 
 
@@ -72,8 +74,10 @@ def test_no_bytes_make_the_reader_fail(data):
 
 def test_a_line_that_the_server_would_refuse_is_left_out(tmp_path):
     bad = [
-        line(**POINTS | {"points": [[-1, 0.5, {"loss": 0.1}]]}),
-        line(**POINTS | {"points": [[1, 0.5, {"loss": [1]}]]}),
+        line(**points_line(-1, 0.5, loss=0.1)),
+        line(**points_line(1, math.nan, loss=0.1)),
+        line(**POINTS | {"names": ["loss", "accuracy"]}),
+        line(**POINTS | {"rows": "no base64"}),
         line(type="unheard_of"),
         b"\xff\xfe\n",
         b"\n",

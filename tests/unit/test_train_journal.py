@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aifarm.train.journal import Journal
+from journal_lines import points_of
 
 
 def read(folder):
@@ -19,7 +20,7 @@ def read(folder):
 
 
 def points(lines):
-    return [point for line in lines if line["type"] == "points" for point in line["points"]]
+    return [point for line in lines for point in points_of(line)]
 
 
 def dropped(lines):
@@ -40,13 +41,13 @@ def test_points_precede_the_line_written_after_them(tmp_path):
     assert lines[running - 1]["progress"] == 40.0
 
 
-def test_numbers_that_json_lacks_travel_as_strings(tmp_path):
+def test_numbers_that_json_lacks_are_told_apart(tmp_path):
     journal = Journal(tmp_path / "j", "")
     journal.point(1, {"a": math.nan, "b": math.inf, "c": -math.inf, "d": 1.0}, 0.0)
     journal.write({"type": "checkpoint", "metrics": {"loss": math.nan}})
     journal.close()
     lines = read(tmp_path / "j")
-    assert points(lines)[0][2] == {"a": "nan", "b": "inf", "c": "-inf", "d": 1.0}
+    assert points(lines)[0][2] == {"a": None, "b": None, "c": None, "d": 1.0}
     assert lines[-1]["metrics"] == {"loss": "nan"}
 
 
@@ -105,12 +106,12 @@ def test_thinning_ends_when_the_agent_has_consumed(tmp_path):
     assert len(points(read(folder))) == 50
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.5, 0.5), (math.nan, "nan")])
-def test_a_metric_may_be_a_tensor_that_is_read_at_the_flush(tmp_path, value, text):
+@pytest.mark.parametrize(("value", "read_as"), [(0.5, 0.5), (math.nan, None)])
+def test_a_metric_may_be_a_tensor_that_is_read_at_the_flush(tmp_path, value, read_as):
     journal = Journal(tmp_path / "j", "")
     journal.point(1, {"loss": torch.tensor(value)}, 0.0)
     journal.close()
-    assert points(read(tmp_path / "j"))[0][2] == {"loss": text}
+    assert points(read(tmp_path / "j"))[0][2] == {"loss": read_as}
 
 
 @settings(
