@@ -68,7 +68,7 @@ class Submitter:
         return time.perf_counter() - began
 
     async def several(self, count: int) -> list[float]:
-        async with Poster(self._farm) as poster:
+        async with Poster(self._farm.port, self._farm.admin) as poster:
             return [await self.one(poster) for _ in range(count)]
 
 

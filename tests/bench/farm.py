@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ WORKSPACE.mkdir(exist_ok=True)
 class Server:
     """`lags`: seconds by which the event loop was late, once the server has ended."""
 
-    def __init__(self, folder: Path, commit_delay: float) -> None:
+    def __init__(self, folder: Path, commit_delay: float = 0.0) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.data_dir = folder / "farm"
@@ -67,8 +67,13 @@ class Server:
 
 
 @contextmanager
-def server(commit_delay: float = 0.0) -> Iterator[Server]:
+def server(
+    commit_delay: float = 0.0, prepare: Callable[[Path], None] = lambda _: None
+) -> Iterator[Server]:
+    """`prepare` fills the data folder before the server takes it."""
     with tempfile.TemporaryDirectory(dir=WORKSPACE) as folder:
+        (Path(folder) / "farm").mkdir()
+        prepare(Path(folder) / "farm")
         running = Server(Path(folder), commit_delay)
         try:
             yield running
@@ -81,11 +86,12 @@ def server(commit_delay: float = 0.0) -> Iterator[Server]:
 class Poster:
     """One kept-alive HTTP connection: a submitter's, at a tenth of a full client's cost."""
 
-    def __init__(self, farm: Server) -> None:
-        self._farm = farm
+    def __init__(self, port: int, token: str) -> None:
+        self._port = port
+        self._token = token.encode()
 
     async def __aenter__(self) -> "Poster":
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._farm.port)
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -94,14 +100,20 @@ class Poster:
 
     async def post(self, path: str, body: bytes) -> bytes:
         """The answer's body. Raises RuntimeError where it is not 201."""
+        return await self._send(b"POST", path, body, b"201")
+
+    async def get(self, path: str) -> bytes:
+        """The answer's body. Raises RuntimeError where it is not 200."""
+        return await self._send(b"GET", path, b"", b"200")
+
+    async def _send(self, method: bytes, path: str, body: bytes, status: bytes) -> bytes:
         self._writer.write(
-            b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\n"
-            b"Content-Length: %d\r\n\r\n%s"
-            % (path.encode(), self._farm.admin.encode(), len(body), body)
+            b"%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (method, path.encode(), self._token, len(body), body)
         )
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         answer = await self._reader.readexactly(length)
-        if b" 201 " not in head[:16]:
+        if status not in head[:16]:
             raise RuntimeError(answer.decode())
         return answer
