@@ -247,7 +247,10 @@ class Endpoint(Struct, frozen=True):
 
 
 class FarmAssignment(Struct, frozen=True, omit_defaults=True):
-    """What an agent (not a contract-only client) is told beyond the documented fields."""
+    """What an agent (not a contract-only client) is told beyond the documented fields.
+
+    `env`: variables for the training process, beneath those that the farm sets itself.
+    """
 
     attempt: Count
     rank: Natural
@@ -257,6 +260,7 @@ class FarmAssignment(Struct, frozen=True, omit_defaults=True):
     gpus: tuple[Natural, ...] = ()
     resume: CheckpointRef | None = None
     endpoint: Endpoint | None = None
+    env: dict[str, str] = {}
 
 
 class AssignedTask(Struct, frozen=True):

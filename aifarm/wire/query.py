@@ -1,13 +1,14 @@
 """What may stand behind the `?` of each address, once; anything else is refused.
 
-Values arrive as text: numbers are read from it, `names` is separated by commas.
+Values arrive as text, from which numbers and times are read. A list takes every value of a
+parameter that is repeated, anything else the last one; `names` is separated by commas.
 """
 
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from aifarm.wire.types import Name, Natural, Text
+from aifarm.wire.types import Identifier, Name, Natural, Project, Tag, Text, Timestamp
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
 MAX_LINES = 10_000
@@ -30,12 +31,62 @@ Status = Literal[
 ]
 
 
-class TaskQuery(Paged, frozen=True, kw_only=True):
-    """Newest first. `prefix`: of the id."""
+class TaskFilter(Query, frozen=True, kw_only=True):
+    """Which tasks: those that meet everything that is asked.
 
-    status: Status | None = None
+    `status` and `name` (of the package) take one of several, `tag` and `where` must all hold.
+    `search` is looked for in title, name and notes; `prefix` is of the id. `since` is the first
+    moment of creation that is included, `until` the first that is not. `deleted` asks for the
+    trash instead.
+
+    `where` compares a value of the config or the summary of a metric: `config.learning_rate<0.01`,
+    `config.optimizer.name=adam`, `metrics.loss.min<=0.5`. The operators are `=`, `!=`, `<`, `<=`,
+    `>`, `>=` for numbers and `=`, `!=`, `~` (contains) for text, which may stand in double quotes.
+    A metric has `last`, `min`, `max`, `best`, `step`. Tasks without such a value are left out.
+    """
+
+    status: Annotated[list[Status], Meta(max_length=8)] = []
+    submitter: Text | None = None
+    project: Project | None = None
+    tag: Annotated[list[Tag], Meta(max_length=16)] = []
+    name: Annotated[list[Name], Meta(max_length=16)] = []
+    prefix: Text | None = None
+    search: Text | None = None
+    since: Timestamp | None = None
+    until: Timestamp | None = None
+    parent: Identifier | None = None
+    where: Annotated[list[Text], Meta(max_length=16)] = []
+    deleted: bool = False
+
+
+class TaskQuery(TaskFilter, frozen=True, kw_only=True):
+    """Newest first, or by `sort`: `created_at`, `updated_at`, `title`, `status`, `config.NAME`,
+    `metrics.NAME.last` (or `min`, `max`, `best`, `step`); `-` before it turns it round. Tasks
+    without the value come last.
+
+    `cursor`: of a previous answer, or empty to begin a walk that new tasks do not disturb and
+    that nobody counts. `summaries`: the metrics whose summaries the list is to show.
+    """
+
+    page: Annotated[int, Meta(ge=1, le=2**31)] = 1
+    limit: Limit = DEFAULT_LIMIT
+    sort: Text = "-created_at"
+    cursor: Text | None = None
+    summaries: Annotated[list[Text], Meta(max_length=32)] = []
+
+
+StatusV1 = Literal["pending", "running", "paused", "completed", "failed", "stopped"]
+
+
+class TaskQueryV1(Paged, frozen=True, kw_only=True):
+    """Newest first, or by `sort`. `prefix`: of the id."""
+
+    status: Annotated[list[StatusV1], Meta(max_length=6)] = []
     submitter: Text | None = None
     prefix: Text | None = None
+    sort: Literal[
+        "created_at", "-created_at", "updated_at", "-updated_at", "status", "-status"
+    ] = "-created_at"
 
 
 class EventQuery(Query, frozen=True, kw_only=True):
@@ -61,5 +112,7 @@ class MetricQuery(Query, frozen=True, kw_only=True):
     points: Annotated[int, Meta(ge=1, le=100_000)] | Literal["all"] = 1_000
 
 
-class PackageQuery(Query, frozen=True, kw_only=True):
+class PackageQuery(Paged, frozen=True, kw_only=True):
+    """By name, the oldest version first."""
+
     name: Name | None = None

@@ -8,17 +8,24 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from aifarm.wire.agent import ErrorBody, Resources
+from aifarm.wire.query import TaskFilter
 from aifarm.wire.types import (
     JSON,
     Count,
     DesiredState,
+    Direction,
+    EnvName,
+    Identifier,
     Metrics,
     Name,
     Natural,
+    Project,
     Requirements,
     Sha256,
+    Tag,
     Text,
     Timestamp,
+    Title,
 )
 
 PART_SIZE = 8 << 20
@@ -38,12 +45,22 @@ class RequirementsBody(Requirements, frozen=True, forbid_unknown_fields=True):
     """As in answers, but a misspelt requirement is refused."""
 
 
+Tags = Annotated[list[Tag], Meta(max_length=64)]
+
+
 class CreateTask(Request, frozen=True, kw_only=True):
     """POST /api/tasks. The documented fields, and optional extensions from `config` on.
 
     `url` may be left out where name and version say which package; `n_clients` above 1 needs
     `distributed`. Own hyperparameters go under `config`. `max_retries` counts failures of the
     task's own code; a lost agent is always tried again.
+
+    `from_checkpoint` is the id of a checkpoint to begin with, or of a task, for the one that this
+    would resume from; the task it belongs to becomes the `parent`, unless another is named.
+    `best` says which end of a metric is the good one; where it does not, that is the lowest for
+    names with "loss" or "error" in them and the highest for others. `env` is set in the training
+    process, beneath what the farm sets there itself; its values are shown to the submitter and
+    administrators only.
     """
 
     type: Literal["training"] = "training"
@@ -60,6 +77,52 @@ class CreateTask(Request, frozen=True, kw_only=True):
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
     share_gpu: bool = False
     max_retries: Annotated[int, Meta(ge=0, le=100)] = 0
+    project: Project | None = None
+    title: Title | None = None
+    tags: Tags = []
+    notes: Text | None = None
+    parent: Identifier | None = None
+    from_checkpoint: Identifier | None = None
+    best: Annotated[dict[str, Direction], Meta(max_length=256)] = {}
+    env: Annotated[dict[EnvName, Text], Meta(max_length=128)] = {}
+
+
+class EditTask(Request, frozen=True, kw_only=True):
+    """PATCH /api/v2/tasks/{id}. What is absent stays; null removes; `tags` replaces all."""
+
+    project: Project | None | UnsetType = UNSET
+    title: Title | None | UnsetType = UNSET
+    tags: Tags | UnsetType = UNSET
+    notes: Text | None | UnsetType = UNSET
+
+
+class RetryTask(Request, frozen=True, kw_only=True):
+    """POST /api/v2/tasks/{id}/retry. `from_checkpoint` is "latest", the id of one of the task's
+    checkpoints, or null to begin anew. A task without any checkpoint begins anew."""
+
+    from_checkpoint: Literal["latest"] | Identifier | None = "latest"
+
+
+class PinCheckpoint(Request, frozen=True, kw_only=True):
+    """PUT /api/v2/tasks/{id}/checkpoints/{id}/pin."""
+
+    pinned: bool
+
+
+BulkAction = Literal["pause", "resume", "stop", "delete", "restore", "retry", "tag", "untag"]
+
+
+class BulkTasks(Request, frozen=True, kw_only=True):
+    """POST /api/v2/tasks/bulk. Either `ids` or a `filter` says which tasks, at most 1,000.
+
+    `tags` are those to add or take away; `reason` goes with pause, resume and stop.
+    """
+
+    action: BulkAction
+    ids: Annotated[list[Identifier], Meta(min_length=1, max_length=1000)] | None = None
+    filter: TaskFilter | None = None
+    tags: Tags = []
+    reason: Text | None = None
 
 
 class UpdateStatus(Request, frozen=True, kw_only=True):
@@ -246,8 +309,25 @@ class TaskMetrics(Struct, frozen=True):
 # ---------------------------------------------------------------- answers, version 2
 
 
+class MetricSummary(Struct, frozen=True):
+    """One metric of rank 0 over all attempts; `best` is `min` or `max`, by the task's `best`."""
+
+    name: str
+    count: int
+    last: float | None
+    min: float | None
+    max: float | None
+    last_step: int
+    best: float | None = None
+
+
 class TaskFull(Struct, frozen=True):
-    """Everything about a task. `clients` by rank number. `status` is the observed state."""
+    """Everything about a task. `clients` by rank number. `status` is the observed state.
+
+    `from_checkpoint` is what it began with. The values in `env` are null for all but the submitter
+    and administrators. `deleted_at`: since when it is in the trash. `summaries` of its metrics are
+    there in its details, and in a list that was asked for them.
+    """
 
     id: str
     type: str
@@ -276,12 +356,40 @@ class TaskFull(Struct, frozen=True):
     updated_at: Timestamp
     started_at: Timestamp | None
     ended_at: Timestamp | None
+    project: str | None = None
+    title: str | None = None
+    tags: list[str] = []
+    notes: str | None = None
+    parent: str | None = None
+    from_checkpoint: str | None = None
+    best: dict[str, Direction] = {}
+    env: dict[str, str | None] = {}
+    deleted_at: Timestamp | None = None
+    summaries: list[MetricSummary] | UnsetType = UNSET
 
 
 class TaskFullList(Struct, frozen=True):
+    """`next_cursor`: pass as `cursor` for what follows, null at the end. An answer to a `cursor`
+    does not count: `total` and `page` are null."""
+
     tasks: list[TaskFull]
-    total: int
-    page: int
+    total: int | None
+    page: int | None
+    next_cursor: str | None = None
+
+
+class BulkResult(Struct, frozen=True):
+    """What became of one task: `task`, which for a retry is the new one, or `error`."""
+
+    id: str
+    task: TaskFull | None = None
+    error: ErrorBody | None = None
+
+
+class BulkResults(Struct, frozen=True):
+    """In the order of `ids`, or of the list."""
+
+    results: list[BulkResult]
 
 
 class StatusFull(Struct, frozen=True):
@@ -362,22 +470,14 @@ class MetricSeries(Struct, frozen=True):
     total: int
 
 
-class MetricSummary(Struct, frozen=True):
-    name: str
-    count: int
-    last: float | None
-    min: float | None
-    max: float | None
-    last_step: int
-
-
 class MetricHistory(Struct, frozen=True):
     series: list[MetricSeries]
     summaries: list[MetricSummary]
 
 
 class CheckpointFull(Struct, frozen=True):
-    """`path`: where GET finds its bytes, relative to the farm's URL."""
+    """`path`: where GET finds its bytes, relative to the farm's URL. `pinned`: kept until it is
+    unpinned."""
 
     id: str
     attempt: int
@@ -390,6 +490,7 @@ class CheckpointFull(Struct, frozen=True):
     final: bool
     path: str
     created_at: Timestamp
+    pinned: bool = False
 
 
 class CheckpointList(Struct, frozen=True):
@@ -397,6 +498,8 @@ class CheckpointList(Struct, frozen=True):
 
 
 class PackageFull(Struct, frozen=True):
+    """`path`: where GET finds its archive. `manifest`, its aifarm.json, is in its details only."""
+
     name: str
     version: str
     kind: str
@@ -405,10 +508,13 @@ class PackageFull(Struct, frozen=True):
     publisher: str
     path: str
     created_at: Timestamp
+    manifest: dict[str, JSON] | UnsetType = UNSET
 
 
 class PackageList(Struct, frozen=True):
     packages: list[PackageFull]
+    total: int = 0
+    page: int = 1
 
 
 class TokenFull(Struct, frozen=True):

@@ -11,6 +11,10 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$(?!\n)"
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=128, pattern=_ID)]
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=_NAME)]
+Title = Annotated[str, Meta(min_length=1, max_length=256)]
+Project = Annotated[str, Meta(min_length=1, max_length=128)]
+Tag = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\s,]+$")]
+EnvName = Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)")]
 Text = Annotated[str, Meta(max_length=4096)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -25,6 +29,7 @@ Metrics = dict[str, Metric]
 ControlAction = Literal["pause", "resume", "stop"]
 DesiredState = Literal["running", "paused", "stopped"]
 Outcome = Literal["completed", "failed", "stopped"]
+Direction = Literal["min", "max"]
 
 # Any JSON value: msgspec has no recursive types; `codec` bounds the depth.
 JSON = Any
