@@ -9,8 +9,11 @@ import socket
 import ssl
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from msgspec import Struct
@@ -18,8 +21,10 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from aifarm.app.draft import Draft
+from aifarm.app.errors import FarmError
 from aifarm.app.facade import Facade, digest_of
 from aifarm.app.facade import Settings as FarmSettings
+from aifarm.app.housekeeping import Housekeeper
 from aifarm.app.records import TokenRecord
 from aifarm.app.writer import WriterThread
 from aifarm.artifacts import ArtifactError, open_artifacts
@@ -31,6 +36,9 @@ from aifarm.web.tokens import new_secret
 from aifarm.wire.rest import PART_SIZE
 
 log = logging.getLogger(__name__)
+
+TIDY_SECONDS = 3600.0
+"""Between two rounds of throwing away what is no longer kept."""
 
 BLOCKING_THREADS = 4
 """Threads for reads and artifact I/O: enough to keep a disk busy, few beside the loop."""
@@ -103,7 +111,9 @@ async def _serve(settings: Settings) -> None:
             server.add_sockets(sockets)
             scheme = "https" if settings.certfile else "http"
             log.info("serving %s://%s:%d, data in %s", scheme, settings.host, port, data_dir)
+            keeping = loop.create_task(_keep_house(facade, executor))
             await _tick_until(ending, facade)
+            keeping.cancel()
             server.stop()
             facade.links.close_all(1001, "the server is shutting down")
             await server.close_all_connections()
@@ -192,9 +202,7 @@ async def _first_token(facade: Facade, path: Path) -> None:
         draft.set_token(record)
         draft.note(Note("token_created", "The server made the first administrator's token."))
 
-    written: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    facade.submit(operation, written.set_result)
-    await written
+    await facade.write(operation)
     log.info("the administrator's token is in %s", path)
 
 
@@ -205,6 +213,22 @@ def _write_secret(path: Path, secret: str) -> None:
         file.write(secret + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+async def _keep_house(facade: Facade, executor: ThreadPoolExecutor) -> None:
+    """Tidies up now and then, for as long as it is not cancelled."""
+
+    async def read(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(executor, partial(function, *args, **options))
+
+    keeper = Housekeeper(facade.store, facade.artifacts, facade.clock, facade.write, read)
+    while True:
+        try:
+            await keeper.tidy()
+        except FarmError as error:
+            log.warning("tidying up is put off: %s", error.message)
+        await asyncio.sleep(TIDY_SECONDS)
 
 
 async def _tick_until(ending: asyncio.Event, facade: Facade) -> None:

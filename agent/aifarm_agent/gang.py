@@ -17,12 +17,14 @@ def environment(
     endpoint: Endpoint | None,
     interface: str | None,
 ) -> dict[str, str]:
-    """torchrun's contract, for one worker per rank; `gpus` are UUIDs.
+    """The task's own variables, and over them torchrun's contract, for one worker per rank;
+    `gpus` are UUIDs.
 
     `interface`: the network interface of the gang's traffic, since gloo would take the one that
     the host's name resolves to, often loopback.
     """
     env = {
+        **(task.farm.env if task.farm else {}),
         "CUDA_VISIBLE_DEVICES": ",".join(gpus),
         "OMP_NUM_THREADS": str(task.requirements.min_cpu_cores),
     }

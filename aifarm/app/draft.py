@@ -36,10 +36,11 @@ ROUTINE_EVENTS = 1_000
 
 
 class Changes(Struct, frozen=True):
-    """What a batch made true, as values that anyone may keep."""
+    """What a batch made true, as values that anyone may keep. `settled`: tasks that were over
+    before, and of which something else was changed."""
 
     tasks: tuple[TaskRecord, ...] = ()
-    deleted: tuple[TaskRecord, ...] = ()
+    settled: tuple[TaskRecord, ...] = ()
     clients: tuple[ClientRecord, ...] = ()
     tokens: tuple[TokenRecord, ...] = ()
     events: tuple[EventRecord, ...] = ()
@@ -62,6 +63,8 @@ class Draft:
         self.attempts: dict[str, AttemptRecord] = {}
         self.packages: dict[tuple[str, str], PackageRecord] = {}
         self.uploads: dict[str, UploadRecord] = {}
+        self.settled: dict[str, TaskRecord] = {}
+        self._gone: dict[tuple[str, ...], bool] = {}
         self.log_lengths: dict[RankKey, int] = {}
         self._keys: dict[str, tuple[str, str]] = {}
         self._routine: dict[str, int] = {}
@@ -70,14 +73,12 @@ class Draft:
         self._points: list[tuple[RankKey, Points]] = []
         self._logs: list[LogLines] = []
         self._commands: list[Command] = []
-        self._deleted: list[TaskRecord] = []
         self._lists: tuple[list[Any], ...] = (
             self._rows,
             self._events,
             self._points,
             self._logs,
             self._commands,
-            self._deleted,
         )
         self.last_event = 0
 
@@ -134,16 +135,23 @@ class Draft:
         if task is not None and note.attempt is not None:
             self._track(task, note)
 
-    def deleted(self, record: TaskRecord) -> None:
-        """A task that left the memory long ago is deleted: the views must hear of it."""
-        self._deleted.append(record)
-
     def put(self, row: str, *values: Any) -> None:
         """Calls `Write.<row>(*values)` when the batch is written."""
         self._rows.append((row, values))
 
     def set_record(self, record: TaskRecord) -> None:
         self.farm.ledger.put(self.records, record.task.id, record)
+
+    def settle(self, record: TaskRecord) -> None:
+        """Changes a task that is over and lives in the store alone; attempt and state stay."""
+        self.farm.ledger.put(self.settled, record.task.id, record)
+
+    def take_out(self, *what: str) -> None:
+        """Says that a stored thing is deleted in this batch, so that nobody builds on it."""
+        self.farm.ledger.put(self._gone, what, True)
+
+    def is_out(self, *what: str) -> bool:
+        return what in self._gone
 
     def set_client(self, record: ClientRecord) -> None:
         self.farm.ledger.put(self.clients, record.id, record)
@@ -163,6 +171,8 @@ class Draft:
 
     def package(self, name: str, version: str) -> PackageRecord | None:
         """Published packages never change, so those asked for stay in memory."""
+        if self.is_out("package", name, version):
+            return None
         found = self.packages.get((name, version)) or self.store.package(name, version)
         if found is not None:
             self.packages[name, version] = found
@@ -171,6 +181,11 @@ class Draft:
     def add_package(self, record: PackageRecord) -> None:
         self.farm.ledger.put(self.packages, (record.name, record.version), record)
         self.put("put_package", record)
+
+    def drop_package(self, record: PackageRecord) -> None:
+        self.farm.ledger.put(self.packages, (record.name, record.version), None)
+        self.take_out("package", record.name, record.version)
+        self.put("drop_package", record.name, record.version)
 
     def upload(self, upload_id: str) -> UploadRecord | None:
         return self.uploads.get(upload_id) or self.store.upload(upload_id)
@@ -242,6 +257,8 @@ class Draft:
                     tx.put_progress(record)
                 else:
                     tx.put_task(record, record)
+            elif table is self.settled:
+                tx.put_task(self.settled[key], self.settled[key])
             elif table is self.farm.holds:
                 tx.put_hold(key, self.farm.holds.get(key))
             elif table is self.clients:
@@ -260,7 +277,14 @@ class Draft:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to make durable."""
-        durable = (self.farm.tasks, self.records, self.farm.holds, self.clients, self.tokens)
+        durable = (
+            self.farm.tasks,
+            self.records,
+            self.settled,
+            self.farm.holds,
+            self.clients,
+            self.tokens,
+        )
         return not (self._rows or self._events or self._points or self._logs) and not any(
             any(table is one for one in durable) for table, _ in self.farm.ledger.touched()
         )
@@ -273,7 +297,7 @@ class Draft:
         )
         changes = Changes(
             tasks=tuple(self._whole(task_id) for task_id in ids),
-            deleted=tuple(self._deleted),
+            settled=tuple(self.settled.values()),
             clients=tuple(
                 self.clients[key]
                 for key in dict.fromkeys(
@@ -294,7 +318,8 @@ class Draft:
                 self._forget(record.task.id)
             else:
                 self.records[record.task.id] = record
-        self._keys.clear()
+        for short_lived in (self._keys, self.settled, self._gone):
+            short_lived.clear()
         for items in self._lists:
             items.clear()
         return changes
@@ -327,5 +352,6 @@ def _only_progress(before: TaskRecord, after: TaskRecord) -> bool:
     return (
         before.spec is after.spec
         and before.checkpoint == after.checkpoint
-        and before.deleted == after.deleted
+        and before.deleted_at == after.deleted_at
+        and before.about is after.about
     )

@@ -4,6 +4,7 @@ Data flows one way: an operation goes to the writer, the writer applies it and c
 then do callers get their answer, clients their commands and readers the news.
 """
 
+import asyncio
 import hashlib
 import hmac
 from collections import OrderedDict
@@ -14,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from aifarm.app.draft import Changes, Draft
+from aifarm.app.errors import FarmError
 from aifarm.app.links import Links
 from aifarm.app.live import Feed, Mailbox
 from aifarm.app.ports import Artifacts, Clock, NewId, Store
@@ -84,7 +86,7 @@ class View:
                     self._recent.popitem(last=False)
             else:
                 self.tasks[task_id] = record
-        for record in changes.deleted:
+        for record in changes.settled:
             self._recent[record.task.id] = record
         self.clients.update((client.id, client) for client in changes.clients)
         self._tokens.update((token.digest, token) for token in changes.tokens)
@@ -150,6 +152,21 @@ class Facade:
     def submit(self, operation: Operation, done: Done) -> None:
         """`done` gets the operation's value, or the FarmError, once it is durable."""
         self._writer.submit(operation, done)
+
+    async def write(self, operation: Operation) -> Any:
+        """The operation's value once it is durable. Raises the FarmError it ended with."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def done(value: Any) -> None:
+            if future.done():
+                return  # whoever asked went away
+            if isinstance(value, FarmError):
+                future.set_exception(value)
+            else:
+                future.set_result(value)
+
+        self.submit(operation, done)
+        return await future
 
     def authenticate(self, secret: str) -> Principal | None:
         """Whose token this is, if it is one and still valid."""

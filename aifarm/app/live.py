@@ -95,7 +95,7 @@ class Feed:
             return
         for record in changes.tasks:
             self._task(record, record.task.id in moved)
-        for record in changes.deleted:
+        for record in changes.settled:
             self._task(record, True)
         for client in changes.clients:
             self._client(client)

@@ -181,7 +181,9 @@ def _checkpoint(draft: Draft, key: RankKey, message: TaskCheckpoint) -> list[Ser
     draft.put("put_checkpoint", checkpoint)
     draft.drop_upload(upload.id)
     record = draft.records[key.task_id]
-    if record.checkpoint is None or record.checkpoint.step <= message.step:
+    known = record.checkpoint
+    inherited = known is not None and known.id == record.spec.from_checkpoint
+    if known is None or inherited or known.step <= message.step:
         ref = CheckpointRef(upload.id, message.step, message.size, message.sha256)
         draft.set_record(replace(record, checkpoint=ref))
     event = Checkpointed(at=draft.at, attempt=key.attempt, step=message.step)

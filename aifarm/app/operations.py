@@ -12,13 +12,21 @@ from msgspec.structs import replace
 
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, InvalidRequest, NotFound
-from aifarm.app.records import PackageRecord, TaskRecord, TaskSpec, TokenRecord
+from aifarm.app.lookup import checkpoint_of, checkpoint_to_begin_with, ref_of, task_record
+from aifarm.app.records import (
+    About,
+    CheckpointRecord,
+    PackageRecord,
+    TaskRecord,
+    TaskSpec,
+    TokenRecord,
+)
 from aifarm.app.scopes import Principal
 from aifarm.app.writer import Operation
 from aifarm.core.task import Desired, DesiredSet, Needs, Note, Task
 from aifarm.wire.agent import PackageRef
 from aifarm.wire.codec import encode
-from aifarm.wire.rest import CreateTask, CreateToken, UpdateStatus
+from aifarm.wire.rest import CreateTask, CreateToken, RetryTask, UpdateStatus
 from aifarm.wire.types import JSON
 
 _MODEL_PATH = re.compile(r"^/models/([^/]+)/([^/]+)/?$")
@@ -33,12 +41,19 @@ def create_task(
     The same idempotency key with the same body gives the same task; with another body, Conflict.
     """
     digest = hashlib.sha256(encode(body)).hexdigest()
-    key = f"{by.token_id}:{idempotency_key}" if idempotency_key else None
 
     def operation(draft: Draft) -> TaskRecord:
-        if key is not None and (known := draft.answered(key)) is not None:
-            return _again(draft, known, digest)
         spec = _spec(draft, body, own_hosts)
+        checkpoint = None
+        if body.parent is not None:
+            task_record(draft, body.parent, "parent")
+        if body.from_checkpoint is not None:
+            checkpoint = checkpoint_to_begin_with(draft, body.from_checkpoint)
+            spec = replace(
+                spec,
+                parent=body.parent or checkpoint.task_id,
+                from_checkpoint=checkpoint.id,
+            )
         task = Task(
             id=draft.new_id(),
             submitter=by.name,
@@ -55,23 +70,90 @@ def create_task(
             retries=body.max_retries,
             packaged=spec.package is not None,
         )
-        record = TaskRecord(task, spec)
-        draft.set_record(record)
-        what = f"{spec.name} {spec.version}" if spec.version else spec.name
-        note = Note("submitted", f"Submitted by {by.name}: {what}.", task.id)
-        draft.take(draft.farm.submit(task, note))
-        if key is not None:
-            draft.answer(key, digest, task.id)
-        return record
+        about = About(body.project, body.title, tuple(dict.fromkeys(body.tags)), body.notes)
+        return _submitted(draft, TaskRecord(task, spec, about=about), checkpoint)
 
-    return operation
+    return _once(operation, digest, by, idempotency_key)
 
 
-def _again(draft: Draft, known: tuple[str, str], digest: str) -> TaskRecord:
-    body, task_id = known
-    if body != digest:
-        raise Conflict("This Idempotency-Key was used with another body.")
-    return task_record(draft, task_id)
+def retry_task(
+    task_id: str, body: RetryTask, by: Principal, idempotency_key: str | None
+) -> Operation:
+    """A new task like one that is over, which is its parent; the key is as in `create_task`."""
+    digest = hashlib.sha256(f"retry {task_id} ".encode() + encode(body)).hexdigest()
+
+    def operation(draft: Draft) -> TaskRecord:
+        parent = task_record(draft, task_id)
+        by.need_control(parent.task.submitter)
+        if not parent.task.final:
+            raise Conflict(
+                f"The task is {parent.task.state.value}, so there is nothing to try again: stop"
+                " it first, or submit another from its checkpoint.",
+                status=parent.task.state.value,
+            )
+        checkpoint = None
+        if body.from_checkpoint == "latest":
+            if parent.checkpoint is not None:
+                checkpoint = checkpoint_of(draft, task_id, parent.checkpoint.id)
+        elif body.from_checkpoint is not None:
+            checkpoint = checkpoint_of(draft, task_id, body.from_checkpoint)
+        package = parent.spec.package
+        if package is not None:
+            _pinned(draft, package.name, package.version)
+        task = Task(
+            id=draft.new_id(),
+            submitter=by.name,
+            created_at=draft.at,
+            updated_at=draft.at,
+            needs=parent.task.needs,
+            world_size=parent.task.world_size,
+            priority=parent.task.priority,
+            share_gpu=parent.task.share_gpu,
+            retries=parent.task.retries,
+            packaged=parent.task.packaged,
+        )
+        spec = replace(
+            parent.spec,
+            parent=task_id,
+            from_checkpoint=checkpoint.id if checkpoint is not None else None,
+        )
+        return _submitted(draft, TaskRecord(task, spec, about=parent.about), checkpoint)
+
+    return _once(operation, digest, by, idempotency_key)
+
+
+def _submitted(draft: Draft, record: TaskRecord, checkpoint: CheckpointRecord | None) -> TaskRecord:
+    task, spec = record.task, record.spec
+    what = f"{spec.name} {spec.version}" if spec.version else spec.name
+    if checkpoint is not None:
+        what += f", from step {checkpoint.step} of {checkpoint.task_id}"
+        record = replace(record, checkpoint=ref_of(checkpoint))
+    draft.set_record(record)
+    note = Note("submitted", f"Submitted by {task.submitter}: {what}.", task.id)
+    draft.take(draft.farm.submit(task, note))
+    return record
+
+
+def _once(
+    operation: Operation, digest: str, by: Principal, idempotency_key: str | None
+) -> Operation:
+    """The same operation, which under the same key makes one task and no other."""
+    if idempotency_key is None:
+        return operation
+    key = f"{by.token_id}:{idempotency_key}"
+
+    def once(draft: Draft) -> TaskRecord:
+        known = draft.answered(key)
+        if known is None:
+            record: TaskRecord = operation(draft)
+            draft.answer(key, digest, record.task.id)
+            return record
+        body, task_id = known
+        if body != digest:
+            raise Conflict("This Idempotency-Key was used with another body.")
+        return task_record(draft, task_id)
+
+    return once
 
 
 def _spec(draft: Draft, body: CreateTask, own_hosts: frozenset[str]) -> TaskSpec:
@@ -124,6 +206,9 @@ def _spec(draft: Draft, body: CreateTask, own_hosts: frozenset[str]) -> TaskSpec
         url=body.url,
         distributed=body.distributed,
         package=package,
+        parent=body.parent,
+        best=body.best,
+        env=body.env,
     )
 
 
@@ -134,22 +219,10 @@ def _is_own(url: str, own_hosts: frozenset[str]) -> bool:
 def _pinned(draft: Draft, name: str, version: str) -> PackageRef:
     record = draft.package(name, version)
     if record is None:
-        versions = [package.version for package in draft.store.packages(name)]
+        versions = [package.version for package in draft.store.packages(name).items]
         hint = f"published: {', '.join(versions)}" if versions else "publish it first"
         raise NotFound(f"There is no package {name} {version} on this farm ({hint}).")
     return PackageRef(record.name, record.version, record.sha256, record.size)
-
-
-def task_record(draft: Draft, task_id: str) -> TaskRecord:
-    """A task of any state. Raises NotFound, also for a deleted one."""
-    record = draft.records.get(task_id)
-    if record is not None:
-        record = replace(record, task=draft.farm.tasks[task_id])
-    else:
-        record = draft.store.task(task_id)
-    if record is None or record.deleted:
-        raise NotFound(f"There is no task {task_id}.")
-    return record
 
 
 def set_status(task_id: str, body: UpdateStatus, by: Principal) -> Operation:
@@ -170,26 +243,6 @@ def set_status(task_id: str, body: UpdateStatus, by: Principal) -> Operation:
         event = DesiredSet(at=draft.at, desired=desired, by=by.name, reason=body.reason)
         draft.take(draft.farm.apply(task_id, event))
         return task_record(draft, task_id)
-
-    return operation
-
-
-def delete_task(task_id: str, by: Principal) -> Operation:
-    """The task is gone from every list; where it still runs, it is stopped."""
-
-    def operation(draft: Draft) -> TaskRecord:
-        record = task_record(draft, task_id)
-        by.need_control(record.task.submitter)
-        deleted = replace(record, deleted=True)
-        if task_id in draft.records:
-            draft.set_record(replace(draft.records[task_id], deleted=True))
-            event = DesiredSet(at=draft.at, desired=Desired.STOPPED, by=by.name, reason="deleted")
-            draft.take(draft.farm.apply(task_id, event))
-        else:
-            draft.put("put_task", deleted, record)
-            draft.deleted(deleted)
-        draft.note(Note("deleted", f"Deleted by {by.name}.", task_id))
-        return deleted
 
     return operation
 

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from aifarm.core.task import RankKey, Task
 from aifarm.wire.agent import CheckpointRef, PackageRef, Point, Resources
-from aifarm.wire.types import JSON, Metrics
+from aifarm.wire.types import JSON, Direction, Metrics
 
 Role = Literal["admin", "researcher", "viewer", "agent"]
 
@@ -15,7 +15,8 @@ class TaskSpec(Struct, frozen=True):
     """What was submitted; never changes. `config` is what the training code sees.
 
     `url` is the package's address as submitted, if one was given; `package` is what it was
-    pinned to, None while the farm does not have it.
+    pinned to, None while the farm does not have it. `parent` and `from_checkpoint` are ids: of the
+    task that it goes back to, and of what it began with. `env` holds secrets: not for everybody.
     """
 
     type: str
@@ -25,17 +26,36 @@ class TaskSpec(Struct, frozen=True):
     url: str | None = None
     distributed: bool = False
     package: PackageRef | None = None
+    parent: str | None = None
+    from_checkpoint: str | None = None
+    best: dict[str, Direction] = {}
+    env: dict[str, str] = {}
+
+
+class About(Struct, frozen=True):
+    """What people say about a task, during its life and after it."""
+
+    project: str | None = None
+    title: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
 
 
 class TaskRecord(Struct, frozen=True):
-    """A task, whole. `metrics` are the latest of each name; `checkpoint` the one to resume from."""
+    """A task, whole. `metrics` are the latest of each name; `checkpoint` the one to resume from;
+    `deleted_at`: since when it is in the trash."""
 
     task: Task
     spec: TaskSpec
     progress: float = 0.0
     metrics: Metrics = {}
     checkpoint: CheckpointRef | None = None
-    deleted: bool = False
+    deleted_at: float | None = None
+    about: About = About()
+
+    @property
+    def deleted(self) -> bool:
+        return self.deleted_at is not None
 
 
 class ClientRecord(Struct, frozen=True):
@@ -120,6 +140,7 @@ class CheckpointRecord(Struct, frozen=True):
     progress: float = 0.0
     metrics: Metrics = {}
     final: bool = False
+    pinned: bool = False
 
 
 class PackageRecord(Struct, frozen=True):

@@ -48,12 +48,15 @@ class Principal(Struct, frozen=True):
         if not self.may(scope):
             raise Forbidden(f"A {self.role}'s token may not do that.", scope=scope.value)
 
+    def controls(self, submitter: str) -> bool:
+        """Whether this submitter's tasks are the principal's to change."""
+        own = self.may(Scope.CONTROL_OWN) and submitter == self.name
+        return own or self.may(Scope.CONTROL_ALL)
+
     def need_control(self, submitter: str) -> None:
         """Raises Forbidden unless the task is the principal's own, or all tasks are."""
-        if self.may(Scope.CONTROL_ALL):
-            return
         self.need(Scope.CONTROL_OWN)
-        if submitter != self.name:
+        if not self.controls(submitter):
             raise Forbidden(f"This task belongs to {submitter}; only they may change it.")
 
 

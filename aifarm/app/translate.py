@@ -36,6 +36,7 @@ def assignment(
             gpus=task.ranks[key.rank].gpus,
             resume=record.checkpoint,
             endpoint=wire.Endpoint(*task.endpoint) if task.endpoint else None,
+            env=spec.env,
         )
     assigned = wire.AssignedTask(
         id=task.id, type=spec.type, config=config, requirements=requirements(record)

@@ -1,5 +1,7 @@
 """Records as the API shows them. Version 1 shows fewer states and never an unknown number."""
 
+from collections.abc import Iterable
+
 from aifarm.app.records import (
     AttemptRecord,
     CheckpointRecord,
@@ -11,6 +13,7 @@ from aifarm.app.records import (
     TaskRecord,
     TokenRecord,
 )
+from aifarm.app.search import direction
 from aifarm.app.translate import requirements
 from aifarm.core.task import State
 from aifarm.wire import rest
@@ -57,8 +60,9 @@ def task_details(record: TaskRecord) -> rest.TaskDetails:
     )
 
 
-def task_full(record: TaskRecord) -> rest.TaskFull:
-    task, spec = record.task, record.spec
+def task_full(record: TaskRecord, private: bool = False) -> rest.TaskFull:
+    """`private`: the reader may see the values of its environment."""
+    task, spec, about = record.task, record.spec, record.about
     return rest.TaskFull(
         id=task.id,
         type=spec.type,
@@ -87,6 +91,15 @@ def task_full(record: TaskRecord) -> rest.TaskFull:
         updated_at=utc(task.updated_at),
         started_at=utc(task.started_at) if task.started_at is not None else None,
         ended_at=utc(task.ended_at) if task.ended_at is not None else None,
+        project=about.project,
+        title=about.title,
+        tags=list(about.tags),
+        notes=about.notes,
+        parent=spec.parent,
+        from_checkpoint=spec.from_checkpoint,
+        best=spec.best,
+        env={name: value if private else None for name, value in spec.env.items()},
+        deleted_at=utc(record.deleted_at) if record.deleted_at is not None else None,
     )
 
 
@@ -195,6 +208,7 @@ def checkpoint_full(checkpoint: CheckpointRecord) -> rest.CheckpointFull:
         final=checkpoint.final,
         path=f"/api/v2/tasks/{checkpoint.task_id}/checkpoints/{checkpoint.id}/data",
         created_at=utc(checkpoint.created_at),
+        pinned=checkpoint.pinned,
     )
 
 
@@ -223,7 +237,29 @@ def token_full(token: TokenRecord) -> rest.TokenFull:
     )
 
 
-def metric_history(series: list[Series], summaries: list[SummaryRecord]) -> rest.MetricHistory:
+def metric_summaries(
+    record: TaskRecord, summaries: Iterable[SummaryRecord]
+) -> list[rest.MetricSummary]:
+    def best(one: SummaryRecord) -> float:
+        return one.min if direction(record.spec.best, one.name) == "min" else one.max
+
+    return [
+        rest.MetricSummary(
+            name=one.name,
+            count=one.count,
+            last=one.last,
+            min=one.min,
+            max=one.max,
+            last_step=one.last_step,
+            best=best(one),
+        )
+        for one in summaries
+    ]
+
+
+def metric_history(
+    record: TaskRecord, series: list[Series], summaries: list[SummaryRecord]
+) -> rest.MetricHistory:
     return rest.MetricHistory(
         series=[
             rest.MetricSeries(
@@ -237,15 +273,5 @@ def metric_history(series: list[Series], summaries: list[SummaryRecord]) -> rest
             )
             for one in series
         ],
-        summaries=[
-            rest.MetricSummary(
-                name=one.name,
-                count=one.count,
-                last=one.last,
-                min=one.min,
-                max=one.max,
-                last_step=one.last_step,
-            )
-            for one in summaries
-        ],
+        summaries=metric_summaries(record, summaries),
     )

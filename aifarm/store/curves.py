@@ -29,12 +29,15 @@ from aifarm.store.blocks import (
 from aifarm.store.tables import blocks, series
 
 
-def summaries(connection: Connection, task_id: str) -> list[SummaryRecord]:
-    """By name; the last is the newest attempt's."""
-    found = []
-    for name, rows in groupby(_series_of(connection, task_id, ()), lambda row: row.name):
+def summaries(
+    connection: Connection, task_ids: Sequence[str], names: Sequence[str]
+) -> dict[str, list[SummaryRecord]]:
+    """Of each task that has any, by name; the last is the newest attempt's."""
+    found: dict[str, list[SummaryRecord]] = {}
+    all_rows = _series_of(connection, task_ids, names)
+    for (task_id, name), rows in groupby(all_rows, lambda row: (row.task_id, row.name)):
         attempts = list(rows)
-        found.append(
+        found.setdefault(task_id, []).append(
             SummaryRecord(
                 name,
                 count=sum(row.length for row in attempts),
@@ -51,7 +54,7 @@ def curves(
     connection: Connection, task_id: str, names: Sequence[str], points: int | None
 ) -> list[Series]:
     """By name. At least `points` of each where there are as many, and fewer than twice that."""
-    rows = _series_of(connection, task_id, names)
+    rows = _series_of(connection, [task_id], names)
     pieces = _pieces(connection, rows)
     return [
         _curve(connection, name, [piece for row in attempts for piece in pieces[row.id]], points)
@@ -59,11 +62,15 @@ def curves(
     ]
 
 
-def _series_of(connection: Connection, task_id: str, names: Sequence[str]) -> Sequence[Row[Any]]:
-    query = select(series).where(series.c.task_id == task_id, series.c.rank == 0)
+def _series_of(
+    connection: Connection, task_ids: Sequence[str], names: Sequence[str]
+) -> Sequence[Row[Any]]:
+    query = select(series).where(series.c.task_id.in_(task_ids), series.c.rank == 0)
     if names:
         query = query.where(series.c.name.in_(names))
-    return connection.execute(query.order_by(series.c.name, series.c.attempt)).all()
+    return connection.execute(
+        query.order_by(series.c.task_id, series.c.name, series.c.attempt)
+    ).all()
 
 
 class _Piece(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Table, func, select
 from sqlalchemy import exc as sql
 
-from aifarm.app.ports import Loaded, Page
+from aifarm.app.ports import ANY, Loaded, Page
 from aifarm.app.records import (
     AttemptRecord,
     CheckpointRecord,
@@ -20,6 +20,7 @@ from aifarm.app.records import (
     TokenRecord,
     UploadRecord,
 )
+from aifarm.app.search import Position, Search
 from aifarm.core.task import FINAL, RankKey, State
 from aifarm.store import curves, tables
 from aifarm.store.errors import StoreConflict, StoreUnavailable
@@ -34,6 +35,7 @@ from aifarm.store.rows import (
     TOKENS,
     UPLOADS,
 )
+from aifarm.store.search import behind, clauses, conditions, keys
 from aifarm.store.sqlite import SqliteFile
 
 _NOT_FINAL = [str(state) for state in State if state not in FINAL]
@@ -57,39 +59,65 @@ class Reads:
                 last_event=connection.execute(select(func.max(tables.events.c.id))).scalar() or 0,
             )
 
-    def task(self, task_id: str) -> TaskRecord | None:
-        row = self._row(tables.tasks, id=task_id, deleted=False)
+    def task(self, task_id: str, deleted: bool = False) -> TaskRecord | None:
+        """`deleted`: look in the trash instead."""
+        row = self._row(tables.tasks, id=task_id, deleted=deleted)
         return None if row is None else TASKS.record(row)
 
     def tasks(
         self,
+        search: Search = ANY,
         *,
-        states: Sequence[str] = (),
-        submitter: str | None = None,
-        prefix: str | None = None,
         offset: int = 0,
+        after: Position | None = None,
         limit: int = 100,
+        counted: bool = True,
     ) -> Page[TaskRecord]:
-        """Newest first. `prefix`: of the id."""
+        """What `search` asks for, from its `offset`-th on, or from what comes behind `after`.
+        `total` is None unless `counted`."""
         table = tables.tasks
-        conditions: list[ColumnElement[bool]] = [table.c.deleted.is_(False)]
-        if states:
-            conditions.append(table.c.state.in_([str(state) for state in states]))
-        if submitter is not None:
-            conditions.append(table.c.submitter == submitter)
-        if prefix:
-            conditions.append(func.substr(table.c.id, 1, len(prefix)) == prefix)
+        wanted, by = conditions(search), keys(search.order)
+        values = [key.value.label(f"key_{at}") for at, key in enumerate(by)]
         found = (
-            select(table)
-            .where(*conditions)
-            .order_by(table.c.created_at.desc(), table.c.id.desc())
+            select(table, *values)
+            .where(*wanted)
+            .order_by(*clauses(search.order, by))
             .offset(offset)
-            .limit(limit)
+            .limit(limit + 1)
         )
-        count = select(func.count()).select_from(table).where(*conditions)
+        if after is not None:
+            found = found.where(behind(search.order, by, after))
+        count = select(func.count()).select_from(table).where(*wanted)
+        width = len(table.columns)
         with self._reading() as connection:
-            total = connection.execute(count).scalar_one()
-            return Page(TASKS.records(connection.execute(found).all()), total)
+            total = connection.execute(count).scalar_one() if counted else None
+            rows = connection.execute(found).all()
+            records = [TASKS.record(row[:width]) for row in rows[:limit]]
+            following = tuple(rows[limit - 1][width:]) if len(rows) > limit else None
+            return Page(records, total, following)
+
+    def trash(self, before: float | None = None) -> list[TaskRecord]:
+        """Deleted tasks, those that were deleted `before` this time."""
+        table = tables.tasks
+        query = select(table).where(table.c.deleted.is_(True)).order_by(table.c.created_at)
+        if before is not None:
+            query = query.where(table.c.deleted_at < before)
+        with self._reading() as connection:
+            return TASKS.records(connection.execute(query).all())
+
+    def begun_from(self, checkpoint_ids: Sequence[str]) -> dict[str, list[str]]:
+        """For each of these checkpoints with which tasks began: the ids of these, oldest first."""
+        table = tables.tasks
+        query = (
+            select(table.c.from_checkpoint, table.c.id)
+            .where(table.c.from_checkpoint.in_(checkpoint_ids))
+            .order_by(table.c.created_at, table.c.id)
+        )
+        found: dict[str, list[str]] = {}
+        with self._reading() as connection:
+            for checkpoint_id, task_id in connection.execute(query):
+                found.setdefault(checkpoint_id, []).append(task_id)
+        return found
 
     def counts(self) -> dict[str, int]:
         table = tables.tasks
@@ -211,9 +239,12 @@ class Reads:
         with self._reading() as connection:
             return curves.curves(connection, task_id, names, points)
 
-    def summaries(self, task_id: str) -> list[SummaryRecord]:
+    def summaries(
+        self, task_ids: Sequence[str], *, names: Sequence[str] = ()
+    ) -> dict[str, list[SummaryRecord]]:
+        """By task, of all metrics or of these."""
         with self._reading() as connection:
-            return curves.summaries(connection, task_id)
+            return curves.summaries(connection, task_ids, names)
 
     def checkpoints(self, task_id: str) -> list[CheckpointRecord]:
         """Latest step first."""
@@ -224,13 +255,32 @@ class Reads:
             rows = connection.execute(newest)
             return CHECKPOINTS.records(rows.all())
 
-    def checkpoint(self, task_id: str, checkpoint_id: str) -> CheckpointRecord | None:
-        row = self._row(tables.checkpoints, task_id=task_id, id=checkpoint_id)
+    def checkpoint(self, checkpoint_id: str) -> CheckpointRecord | None:
+        row = self._row(tables.checkpoints, id=checkpoint_id)
         return None if row is None else CHECKPOINTS.record(row)
+
+    def artifact_keys(self) -> set[str]:
+        """Where everything lies that a row speaks of."""
+        of = (tables.checkpoints, tables.packages, tables.uploads)
+        with self._reading() as connection:
+            return {key for table in of for (key,) in connection.execute(select(table.c.key)).all()}
 
     def upload(self, upload_id: str) -> UploadRecord | None:
         row = self._row(tables.uploads, id=upload_id)
         return None if row is None else UPLOADS.record(row)
+
+    def uploads(
+        self, *, task_id: str | None = None, before: float | None = None
+    ) -> list[UploadRecord]:
+        """Those of a task, and those begun `before` this time."""
+        table = tables.uploads
+        query = select(table)
+        if task_id is not None:
+            query = query.where(table.c.task_id == task_id)
+        if before is not None:
+            query = query.where(table.c.created_at < before)
+        with self._reading() as connection:
+            return UPLOADS.records(connection.execute(query).all())
 
     def find_upload(self, task_id: str, attempt: int, sha256: str) -> UploadRecord | None:
         row = self._row(tables.uploads, task_id=task_id, attempt=attempt, sha256=sha256)
@@ -240,14 +290,17 @@ class Reads:
         row = self._row(tables.packages, name=name, version=version)
         return None if row is None else PACKAGES.record(row)
 
-    def packages(self, name: str | None = None) -> list[PackageRecord]:
+    def packages(
+        self, name: str | None = None, *, offset: int = 0, limit: int = 1000
+    ) -> Page[PackageRecord]:
         """By name, the oldest version first."""
         table = tables.packages
-        query = select(table).order_by(table.c.name, table.c.created_at)
-        if name is not None:
-            query = query.where(table.c.name == name)
+        wanted = [] if name is None else [table.c.name == name]
+        query = select(table).where(*wanted).order_by(table.c.name, table.c.created_at)
+        count = select(func.count()).select_from(table).where(*wanted)
         with self._reading() as connection:
-            return PACKAGES.records(connection.execute(query).all())
+            rows = connection.execute(query.offset(offset).limit(limit)).all()
+            return Page(PACKAGES.records(rows), connection.execute(count).scalar_one())
 
     def tokens(self) -> list[TokenRecord]:
         """The oldest first, revoked ones too."""

@@ -10,17 +10,19 @@ from msgspec import Struct
 from sqlalchemy import Row, Table
 
 from aifarm.app.records import (
+    About,
     AttemptRecord,
     CheckpointRecord,
     ClientRecord,
     EventRecord,
     PackageRecord,
     TaskRecord,
+    TaskSpec,
     TokenRecord,
     UploadRecord,
 )
 from aifarm.core.client import Hold
-from aifarm.core.task import RankKey
+from aifarm.core.task import RankKey, Task
 from aifarm.store import tables
 
 R = TypeVar("R")
@@ -98,17 +100,13 @@ def _struct_builder(shape: type[Struct]) -> Callable[[dict[str, Any]], Any]:
     return build
 
 
-_SPEC = ("type", "name", "version", "url", "distributed", "package", "config")
-_RECORD = ("progress", "metrics", "checkpoint", "deleted")
+_PARTS = {"task": Task, "spec": TaskSpec, "about": About}
+"""Parts of a TaskRecord whose fields are columns; the record's other fields are, too."""
 
 TASKS = Rows(
     tables.tasks,
     TaskRecord,
-    {
-        column.name: f"spec.{column.name}" if column.name in _SPEC else f"task.{column.name}"
-        for column in tables.tasks.columns
-        if column.name not in _RECORD
-    },
+    {name: f"{part}.{name}" for part, shape in _PARTS.items() for name in shape.__struct_fields__},
 )
 HOLDS = Rows(
     tables.ranks,

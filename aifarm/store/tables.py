@@ -110,11 +110,35 @@ tasks = Table(
     Column("ended_at", Double),
     Column("updated_at", Double, nullable=False),
     Column("deleted", Boolean, nullable=False),
+    Column("deleted_at", Double),
+    Column("project", PlainText),
+    Column("title", PlainText),
+    Column("tags", Json, nullable=False),
+    Column("notes", PlainText),
+    Column("parent", String),
+    Column("from_checkpoint", String),
+    Column("best", Json, nullable=False),
+    Column("env", Json, nullable=False),
 )
 # Lists are newest first and count what they list: these indexes answer both alone.
 Index("ix_tasks_created_at", tasks.c.deleted, tasks.c.created_at, tasks.c.id)
 Index("ix_tasks_submitter", tasks.c.submitter, tasks.c.deleted, tasks.c.created_at, tasks.c.id)
 Index("ix_tasks_state", tasks.c.state, tasks.c.deleted, tasks.c.created_at, tasks.c.id)
+Index("ix_tasks_project", tasks.c.project, tasks.c.deleted, tasks.c.created_at, tasks.c.id)
+Index("ix_tasks_parent", tasks.c.parent, tasks.c.deleted, tasks.c.created_at, tasks.c.id)
+Index("ix_tasks_from_checkpoint", tasks.c.from_checkpoint)
+
+# What else tasks are found by: see `facts`.
+facts = Table(
+    "facts",
+    metadata,
+    Column("task_id", String, ForeignKey("tasks.id"), primary_key=True),
+    Column("key", PlainText, primary_key=True),
+    Column("text", PlainText, primary_key=True),
+    Column("number", Double),
+)
+Index("ix_facts_number", facts.c.key, facts.c.number, facts.c.task_id)
+Index("ix_facts_text", facts.c.key, facts.c.text, facts.c.task_id)
 
 ranks = Table(
     "ranks",
@@ -271,6 +295,7 @@ checkpoints = Table(
     Column("progress", Double, nullable=False),
     Column("metrics", Json, nullable=False),
     Column("final", Boolean, nullable=False),
+    Column("pinned", Boolean, nullable=False),
 )
 Index("ix_checkpoints_task_id", checkpoints.c.task_id, checkpoints.c.created_at)
 

@@ -1,10 +1,20 @@
 """One transaction: rows are gathered first, and written together when it commits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import Connection, Dialect, Table, bindparam, delete, insert, update
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.sql.dml import Insert
 
 from aifarm.app.records import (
@@ -23,6 +33,7 @@ from aifarm.core.client import Hold
 from aifarm.core.task import RankKey
 from aifarm.store import tables
 from aifarm.store.errors import StoreConflict
+from aifarm.store.facts import TAG, facts_of, tag_facts
 from aifarm.store.metrics import MetricsWriter
 from aifarm.store.rows import (
     ATTEMPTS,
@@ -38,10 +49,10 @@ from aifarm.store.rows import (
 )
 from aifarm.store.statements import Statement
 
-_REPLACED = (CLIENTS, TOKENS, ATTEMPTS, HOLDS, UPLOADS)
+_REPLACED = (CLIENTS, TOKENS, ATTEMPTS, HOLDS, UPLOADS, CHECKPOINTS)
 """Kinds of records of which the last one written stands."""
 
-_ADDED = (CHECKPOINTS, PACKAGES, EVENTS)
+_ADDED = (PACKAGES, EVENTS)
 """Kinds that never change: a second row with the same key is a conflict."""
 
 
@@ -53,6 +64,8 @@ class Buffer:
         self.progress: dict[str, TaskRecord] = {}
         self.rows: dict[Rows[Any], dict[tuple[Any, ...], Any]] = {}
         self.idempotency: dict[str, list[Any]] = {}
+        self.tags: dict[str, Sequence[str]] = {}
+        self.purged: list[str] = []
         self.logs: list[LogLines] = []
         self.points: dict[RankKey, Points] = {}
 
@@ -94,8 +107,20 @@ class Buffer:
     def put_checkpoint(self, record: CheckpointRecord) -> None:
         self._put(CHECKPOINTS, (record.id,), record)
 
+    def drop_checkpoint(self, checkpoint_id: str) -> None:
+        self._put(CHECKPOINTS, (checkpoint_id,), None)
+
     def put_package(self, record: PackageRecord) -> None:
         self._put(PACKAGES, (record.name, record.version), record)
+
+    def drop_package(self, name: str, version: str) -> None:
+        self._put(PACKAGES, (name, version), None)
+
+    def put_tags(self, task_id: str, tags: Sequence[str]) -> None:
+        self.tags[task_id] = tags
+
+    def purge_task(self, task_id: str) -> None:
+        self.purged.append(task_id)
 
     def put_idempotency(self, key: str, body: str, task_id: str, at: float) -> None:
         self.idempotency[key] = [key, body, task_id, at]
@@ -129,10 +154,18 @@ class Writer:
         self._update_progress = _guarded([tables.tasks.c[name] for name in _PROGRESS], dialect)
         self._put: dict[Rows[Any], Statement] = {kind: upserting(kind.table) for kind in _REPLACED}
         self._put |= {kind: inserting(kind.table) for kind in _ADDED}
-        self._remove = {kind: _removal(kind.table, dialect) for kind in (HOLDS, UPLOADS)}
+        removed = (HOLDS, UPLOADS, CHECKPOINTS, PACKAGES)
+        self._remove = {kind: _removal(kind.table, dialect) for kind in removed}
         self._put_placements = upserting(tables.placements)
         self._put_idempotency = upserting(tables.idempotency)
         self._insert_logs = inserting(tables.logs)
+        self._insert_facts = inserting(tables.facts)
+        untagged = delete(tables.facts).where(
+            tables.facts.c.task_id == bindparam("task_id"),
+            tables.facts.c.key == literal_column(f"'{TAG}'"),
+        )
+        self._remove_tags = Statement(untagged, [tables.facts.c.task_id], dialect)
+        self._purge = _purge(dialect)
         self._metrics = MetricsWriter(dialect, upsert)
 
     def write(self, connection: Connection, buffer: Buffer) -> None:
@@ -155,6 +188,8 @@ class Writer:
         self._insert_logs.many(connection, segments)
         ended = {task_id for task_id, (record, _) in buffer.tasks.items() if record.task.final}
         self._metrics.write(connection, buffer.points, ended)
+        for statement in self._purge:
+            statement.many(connection, [[task_id] for task_id in buffer.purged])
 
     def forget(self) -> None:
         """A transaction failed: what memory says of the database is wrong."""
@@ -163,6 +198,7 @@ class Writer:
     def _write_tasks(self, connection: Connection, buffer: Buffer) -> None:
         new = [TASKS.values(record) for record, before in buffer.tasks.values() if before is None]
         self._insert_tasks.many(connection, new)
+        self._write_facts(connection, buffer)
         changed = [
             [*TASKS.values(record)[1:], record.task.id, before.task.attempt, before.task.state]
             for record, before in buffer.tasks.values()
@@ -189,6 +225,14 @@ class Writer:
                     " program write to it?"
                 )
 
+    def _write_facts(self, connection: Connection, buffer: Buffer) -> None:
+        new = [record for record, before in buffer.tasks.values() if before is None]
+        rows = [row for record in new for row in facts_of(record)]
+        self._remove_tags.many(connection, [[task_id] for task_id in buffer.tags])
+        for task_id, tags in buffer.tags.items():
+            rows += tag_facts(task_id, tags)
+        self._insert_facts.many(connection, rows)
+
 
 _PROGRESS = ("progress", "metrics", "updated_at")
 
@@ -203,6 +247,30 @@ def _guarded(columns: list[Any], dialect: Dialect) -> Statement:
         .values({column.name: bindparam(f"new_{column.name}") for column in columns})
     )
     return Statement(statement, (*columns, *guards), dialect)
+
+
+def _purge(dialect: Dialect) -> list[Statement]:
+    """Everything of one task, what refers to other rows before these."""
+    its = bindparam("task_id")
+    of_task = (
+        tables.series,
+        tables.logs,
+        tables.events,
+        tables.facts,
+        tables.placements,
+        tables.attempts,
+        tables.uploads,
+        tables.checkpoints,
+    )
+    series = select(tables.series.c.id).where(tables.series.c.task_id == its)
+    return [
+        Statement(statement, [tables.tasks.c.id], dialect)
+        for statement in (
+            delete(tables.blocks).where(tables.blocks.c.series_id.in_(series)),
+            *(delete(table).where(table.c.task_id == its) for table in of_task),
+            delete(tables.tasks).where(tables.tasks.c.id == its),
+        )
+    ]
 
 
 def _removal(table: Table, dialect: Dialect) -> Statement:

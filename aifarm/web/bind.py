@@ -141,7 +141,7 @@ class FarmHandler(RequestHandler):
     ) -> Request:
         """What was asked, in the route's shapes. Raises InvalidRequest naming the field."""
         asked = {
-            name: values[-1].decode("utf-8", "replace")
+            name: [value.decode("utf-8", "replace") for value in values]
             for name, values in self.request.query_arguments.items()
         }
         try:
@@ -153,7 +153,7 @@ class FarmHandler(RequestHandler):
                 query=decode_query(asked, route.query),
                 headers=self.request.headers,
                 body=self.request.body,
-                content=decode_body(self.request.body, route.body) if route.body else None,
+                content=decode_body(self.request.body or b"{}", route.body) if route.body else None,
                 **body,
             )
         except WireError as error:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from aifarm.app.errors import FarmError, Unauthorized
+from aifarm.app.errors import Unauthorized
 from aifarm.app.facade import Facade
 from aifarm.app.records import Part
 from aifarm.app.scopes import Principal, Scope
@@ -61,19 +61,7 @@ class Request(Struct):
 
     async def write(self, operation: Operation) -> Any:
         """The operation's value once it is durable. Raises the FarmError it ended with."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-
-        def done(value: Any) -> None:
-            if future.done():
-                return  # the client went away
-            if isinstance(value, FarmError):
-                future.set_exception(value)
-            else:
-                future.set_result(value)
-
-        self.facade.submit(operation, done)
-        return await future
+        return await self.facade.write(operation)
 
     async def read(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """A blocking call, off the event loop."""

@@ -4,12 +4,17 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from aifarm.app import operations, views
+import msgspec
+from msgspec.structs import replace
+
+from aifarm.app import care, operations, views
 from aifarm.app.errors import InvalidRequest, NotFound
+from aifarm.app.housekeeping import discard
 from aifarm.app.ports import Artifacts
 from aifarm.app.records import PackageRecord, Part
 from aifarm.packages import PackageInvalid, verify
 from aifarm.web.http import File, Request, Response
+from aifarm.web.paging import page_of
 from aifarm.wire import rest
 from aifarm.wire.codec import encode
 
@@ -79,5 +84,34 @@ async def get(request: Request) -> Response | File:
 
 
 async def list_all(request: Request) -> Response:
-    found = await request.read(request.facade.store.packages, request.query.name)
-    return Response(rest.PackageList([views.package_full(record) for record in found]))
+    """Published packages by name, the oldest version of each first."""
+    page, limit = page_of(request)
+    found = await request.read(
+        request.facade.store.packages,
+        request.query.name,
+        offset=(page.number - 1) * limit,
+        limit=limit,
+    )
+    body = rest.PackageList(
+        [views.package_full(record) for record in found.items], found.total, page.number
+    )
+    return Response(body, headers=page.headers(found.total))
+
+
+async def show(request: Request) -> Response:
+    """One published package, with its manifest."""
+    name, version = request.params["name"], request.params["version"]
+    record = await request.read(request.facade.store.package, name, version)
+    if record is None:
+        raise NotFound(f"There is no package {name} {version} on this farm.")
+    manifest = msgspec.json.decode(record.manifest)
+    return Response(replace(views.package_full(record), manifest=manifest))
+
+
+async def delete(request: Request) -> Response:
+    """Deletes a package. Refused with 409 while a task that is not over, or in the trash, uses it;
+    only its publisher and administrators may."""
+    name, version = request.params["name"], request.params["version"]
+    key = await request.write(care.delete_package(name, version, request.by))
+    await request.read(discard, request.facade.artifacts, [key])
+    return Response()

@@ -1,6 +1,6 @@
 """Pages of lists, as the contract has them: page, limit, totals and Link headers."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from msgspec import to_builtins
@@ -11,7 +11,7 @@ from aifarm.web.http import Request
 class Page(NamedTuple):
     number: int
     limit: int
-    query: dict[str, str]
+    query: dict[str, Any]
 
     def headers(self, total: int) -> dict[str, str]:
         """X-Total-Count, X-Page-Count and Link, with the filters kept."""
@@ -28,7 +28,7 @@ class Page(NamedTuple):
         }
 
     def _url(self, page: int) -> str:
-        return "?" + urlencode({**self.query, "page": page, "limit": self.limit})
+        return "?" + urlencode({**self.query, "page": page, "limit": self.limit}, doseq=True)
 
 
 def page_of(request: Request) -> tuple[Page, int]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from aifarm.app.scopes import Scope
-from aifarm.web import clients, metrics, packages, tasks, tokens, uploads
+from aifarm.web import checkpoints, clients, lists, metrics, packages, tasks, tokens, uploads
 from aifarm.web.http import Function, Route
 from aifarm.wire import query, rest
 
@@ -33,10 +33,11 @@ def _v2(
 _CREATE = {"body": rest.CreateTask, "status": 201}
 _UPDATE = {"body": rest.UpdateStatus}
 _TASK = "/tasks/{task_id}"
+_PACKAGE = "/packages/{name}/{version}"
 _CHECKPOINT = f"{_TASK}/checkpoints/{{checkpoint_id}}"
 
 ROUTES: tuple[Route, ...] = (
-    *_v1("GET", "/tasks", READ, tasks.list_v1, rest.TaskList, query=query.TaskQuery),
+    *_v1("GET", "/tasks", READ, lists.list_v1, rest.TaskList, query=query.TaskQueryV1),
     *_v1("POST", "/tasks", SUBMIT, tasks.create_v1, rest.TaskCreated, **_CREATE),
     *_v1("GET", _TASK, READ, tasks.get_v1, rest.TaskDetails),
     *_v1("DELETE", _TASK, OWN, tasks.delete, status=204),
@@ -46,11 +47,23 @@ ROUTES: tuple[Route, ...] = (
     *_v1("GET", "/metrics", READ, metrics.system, rest.SystemMetrics),
     *_v1("GET", "/metrics/tasks/{task_id}", READ, metrics.task, rest.TaskMetrics),
     Route("GET", "/api/health", None, clients.health, rest.Health),
-    *_v2("GET", "/tasks", READ, tasks.list_v2, rest.TaskFullList, query=query.TaskQuery),
+    *_v2("GET", "/tasks", READ, lists.list_v2, rest.TaskFullList, query=query.TaskQuery),
     *_v2("POST", "/tasks", SUBMIT, tasks.create_v2, rest.TaskFull, **_CREATE),
+    *_v2("POST", "/tasks/bulk", OWN, lists.bulk, rest.BulkResults, body=rest.BulkTasks),
     *_v2("GET", _TASK, READ, tasks.get_v2, rest.TaskFull),
+    *_v2("PATCH", _TASK, OWN, tasks.edit, rest.TaskFull, body=rest.EditTask),
     *_v2("DELETE", _TASK, OWN, tasks.delete, status=204),
     *_v2("PUT", f"{_TASK}/status", OWN, tasks.status_v2, rest.StatusFull, **_UPDATE),
+    *_v2("POST", f"{_TASK}/restore", OWN, tasks.restore, rest.TaskFull),
+    *_v2(
+        "POST",
+        f"{_TASK}/retry",
+        SUBMIT,
+        tasks.retry,
+        rest.TaskFull,
+        body=rest.RetryTask,
+        status=201,
+    ),
     *_v2("GET", f"{_TASK}/why", READ, tasks.why, rest.Why),
     *_v2("GET", f"{_TASK}/attempts", READ, tasks.attempts, rest.AttemptList),
     *_v2("GET", f"{_TASK}/events", READ, tasks.events, rest.EventList, query=query.EventQuery),
@@ -58,12 +71,23 @@ ROUTES: tuple[Route, ...] = (
     *_v2(
         "GET", f"{_TASK}/metrics", READ, tasks.metrics, rest.MetricHistory, query=query.MetricQuery
     ),
-    *_v2("GET", f"{_TASK}/checkpoints", READ, tasks.checkpoints, rest.CheckpointList),
-    *_v2("GET", f"{_CHECKPOINT}/data", FETCH, tasks.checkpoint_data),
+    *_v2("GET", f"{_TASK}/checkpoints", READ, checkpoints.list_all, rest.CheckpointList),
+    *_v2("DELETE", _CHECKPOINT, OWN, checkpoints.delete, status=204),
+    *_v2("GET", f"{_CHECKPOINT}/data", FETCH, checkpoints.data),
+    *_v2(
+        "PUT",
+        f"{_CHECKPOINT}/pin",
+        OWN,
+        checkpoints.pin,
+        rest.CheckpointFull,
+        body=rest.PinCheckpoint,
+    ),
     *_v2("GET", "/events", READ, tasks.events, rest.EventList, query=query.EventQuery),
     *_v2("GET", "/clients", READ, clients.list_v2, rest.ClientFullList),
     *_v2("GET", "/clients/{client_id}", READ, clients.get_v2, rest.ClientFull),
     *_v2("GET", "/packages", READ, packages.list_all, rest.PackageList, query=query.PackageQuery),
+    *_v2("GET", _PACKAGE, READ, packages.show, rest.PackageFull),
+    *_v2("DELETE", _PACKAGE, Scope.PUBLISH, packages.delete, status=204),
     Route("GET", "/models/{name}/{version}", FETCH, packages.get),
     Route(
         "PUT",

@@ -1,14 +1,14 @@
 """Tasks over REST: version 1 as documented, version 2 with everything."""
 
 import asyncio
-from typing import Any
 
-from aifarm.app import operations, views
+from msgspec.structs import replace
+
+from aifarm.app import care, operations, views
 from aifarm.app.errors import InvalidRequest, NotFound
 from aifarm.app.records import TaskRecord
 from aifarm.core.task import FINAL, State
-from aifarm.web.http import File, Request, Response
-from aifarm.web.paging import page_of
+from aifarm.web.http import Request, Response
 from aifarm.wire import rest
 
 OBEY_SECONDS = 1.0
@@ -26,39 +26,24 @@ async def find(request: Request) -> TaskRecord:
     return record
 
 
-async def _list(request: Request) -> tuple[list[TaskRecord], int, int, dict[str, str]]:
-    query = request.query
-    page, limit = page_of(request)
-    found = await request.read(
-        request.facade.store.tasks,
-        states=(query.status,) if query.status else (),
-        submitter=query.submitter,
-        prefix=query.prefix,
-        offset=(page.number - 1) * limit,
-        limit=limit,
-    )
-    return found.items, found.total, page.number, page.headers(found.total)
-
-
-async def list_v1(request: Request) -> Response:
-    records, total, page, headers = await _list(request)
-    body = rest.TaskList([views.task_row(record) for record in records], total, page)
-    return Response(body, headers=headers)
-
-
-async def list_v2(request: Request) -> Response:
-    records, total, page, headers = await _list(request)
-    body = rest.TaskFullList([views.task_full(record) for record in records], total, page)
-    return Response(body, headers=headers)
+def shown(request: Request, record: TaskRecord) -> rest.TaskFull:
+    """As whoever asks may see it."""
+    return views.task_full(record, private=request.by.controls(record.task.submitter))
 
 
 async def _create(request: Request) -> TaskRecord:
+    operation = operations.create_task(
+        request.content, request.by, request.host.names, _key(request)
+    )
+    record: TaskRecord = await request.write(operation)
+    return record
+
+
+def _key(request: Request) -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not 1 <= len(key) <= 255:
         raise InvalidRequest("An Idempotency-Key has 1 to 255 characters.", field="Idempotency-Key")
-    operation = operations.create_task(request.content, request.by, request.host.names, key)
-    record: TaskRecord = await request.write(operation)
-    return record
+    return key
 
 
 async def create_v1(request: Request) -> Response:
@@ -66,7 +51,30 @@ async def create_v1(request: Request) -> Response:
 
 
 async def create_v2(request: Request) -> Response:
-    return Response(views.task_full(await _create(request)))
+    """Submits a task. With an `Idempotency-Key`, sending it again gives the same task."""
+    return Response(shown(request, await _create(request)))
+
+
+async def retry(request: Request) -> Response:
+    """Submits a task that is over once more, as a new one whose `parent` it is. The new task goes
+    on from the latest checkpoint, unless the body says otherwise."""
+    task_id = request.params["task_id"]
+    operation = operations.retry_task(task_id, request.content, request.by, _key(request))
+    return Response(shown(request, await request.write(operation)))
+
+
+async def edit(request: Request) -> Response:
+    """Changes a task's project, title, tags and notes, also after its end. What the body leaves
+    out stays as it is, null removes, `tags` replaces all."""
+    task_id = request.params["task_id"]
+    record = await request.write(care.edit_task(task_id, request.content, request.by))
+    return Response(shown(request, record))
+
+
+async def restore(request: Request) -> Response:
+    """Takes a task out of the trash, where it waits for 7 days after its deletion."""
+    record = await request.write(care.restore_task(request.params["task_id"], request.by))
+    return Response(shown(request, record))
 
 
 async def get_v1(request: Request) -> Response:
@@ -74,7 +82,11 @@ async def get_v1(request: Request) -> Response:
 
 
 async def get_v2(request: Request) -> Response:
-    return Response(views.task_full(await find(request)))
+    """Everything about a task, with the summaries of all its metrics."""
+    record = await find(request)
+    found = await request.read(request.facade.store.summaries, [record.task.id])
+    summaries = views.metric_summaries(record, found.get(record.task.id, ()))
+    return Response(replace(shown(request, record), summaries=summaries))
 
 
 async def status_v1(request: Request) -> Response:
@@ -112,7 +124,8 @@ def _obeyed(record: TaskRecord, status: str) -> bool:
 
 
 async def delete(request: Request) -> Response:
-    await request.write(operations.delete_task(request.params["task_id"], request.by))
+    """Deletes a task; where it still runs, it is stopped. Version 2 can restore it for 7 days."""
+    await request.write(care.delete_task(request.params["task_id"], request.by))
     return Response()
 
 
@@ -193,23 +206,5 @@ async def metrics(request: Request) -> Response:
     points = None if request.query.points == "all" else request.query.points
     store = request.facade.store
     series = await request.read(store.series, record.task.id, names=names, points=points)
-    summaries = await request.read(store.summaries, record.task.id)
-    if names:
-        summaries = [summary for summary in summaries if summary.name in names]
-    return Response(views.metric_history(series, summaries))
-
-
-async def checkpoints(request: Request) -> Response:
-    record = await find(request)
-    found = await request.read(request.facade.store.checkpoints, record.task.id)
-    return Response(rest.CheckpointList([views.checkpoint_full(one) for one in found]))
-
-
-async def checkpoint_data(request: Request) -> Response | File:
-    record = await find(request)
-    wanted: Any = request.params["checkpoint_id"]
-    found = await request.read(request.facade.store.checkpoint, record.task.id, wanted)
-    if found is None:
-        raise NotFound(f"Task {record.task.id} has no checkpoint {wanted}.")
-    name = f"{record.task.id}-step{found.step}.pt"
-    return File(found.key, found.parts, found.size, found.sha256, name)
+    summaries = await request.read(store.summaries, [record.task.id], names=names)
+    return Response(views.metric_history(record, series, summaries.get(record.task.id, [])))

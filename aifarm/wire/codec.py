@@ -6,7 +6,8 @@ refuse them, since their Structs forbid it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -81,10 +82,13 @@ def decode_body(body: bytes, shape: type[T]) -> T:
         raise explain(error) from None
 
 
-def decode_query(text: Mapping[str, str], shape: type[Q]) -> Q:
-    """A query's text values as `shape`. Raises WireError naming the parameter."""
+def decode_query(values: Mapping[str, Sequence[str]], shape: type[Q]) -> Q:
+    """A query's text values as `shape`: a list takes all of a parameter's values, anything else
+    the last one. Raises WireError naming the parameter."""
+    lists = _lists(shape)
+    asked = {name: found if name in lists else found[-1] for name, found in values.items()}
     try:
-        return msgspec.convert(text, shape, strict=False)
+        return msgspec.convert(asked, shape, strict=False)
     except msgspec.ValidationError as error:
         known = ", ".join(field.name for field in msgspec.structs.fields(shape))
         wrong = explain(error)
@@ -93,6 +97,15 @@ def decode_query(text: Mapping[str, str], shape: type[Q]) -> Q:
             raise wrong from None
         words = f"it takes {known}" if known else "it takes none"
         raise WireError(f"Unknown parameter {unknown[1]!r}: {words}.", unknown[1]) from None
+
+
+@cache
+def _lists(shape: type[Struct]) -> frozenset[str]:
+    """Names of the fields that are lists."""
+    fields = msgspec.inspect.type_info(shape).fields  # type: ignore[attr-defined]
+    return frozenset(
+        field.name for field in fields if isinstance(field.type, msgspec.inspect.ListType)
+    )
 
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)

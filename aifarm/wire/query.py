@@ -84,9 +84,9 @@ class TaskQueryV1(Paged, frozen=True, kw_only=True):
     status: Annotated[list[StatusV1], Meta(max_length=6)] = []
     submitter: Text | None = None
     prefix: Text | None = None
-    sort: Literal[
-        "created_at", "-created_at", "updated_at", "-updated_at", "status", "-status"
-    ] = "-created_at"
+    sort: Literal["created_at", "-created_at", "updated_at", "-updated_at", "status", "-status"] = (
+        "-created_at"
+    )
 
 
 class EventQuery(Query, frozen=True, kw_only=True):

@@ -90,10 +90,10 @@ class CreateTask(Request, frozen=True, kw_only=True):
 class EditTask(Request, frozen=True, kw_only=True):
     """PATCH /api/v2/tasks/{id}. What is absent stays; null removes; `tags` replaces all."""
 
-    project: Project | None | UnsetType = UNSET
-    title: Title | None | UnsetType = UNSET
+    project: Project | UnsetType | None = UNSET
+    title: Title | UnsetType | None = UNSET
     tags: Tags | UnsetType = UNSET
-    notes: Text | None | UnsetType = UNSET
+    notes: Text | UnsetType | None = UNSET
 
 
 class RetryTask(Request, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect
 
 from aifarm.app.records import EventRecord
@@ -17,13 +18,16 @@ from aifarm.store.tables import metadata
 
 EVENT = EventRecord(1, 1.0, "submitted", "…")
 
+SCRIPTS = ScriptDirectory(str(migrate.SCRIPTS))
+HEAD = SCRIPTS.get_current_head()
+
 NEXT = '''
 """What the next version may bring."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "next"
+down_revision = "{head}"
 
 
 def upgrade() -> None:
@@ -56,7 +60,7 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def install(more: str = "") -> None:
         scripts = tmp_path / "migrations"
         shutil.copytree(migrate.SCRIPTS, scripts)
-        (scripts / "versions" / "0002_next.py").write_text(NEXT.format(more=more))
+        (scripts / "versions" / "next.py").write_text(NEXT.format(head=HEAD, more=more))
         monkeypatch.setattr(migrate, "SCRIPTS", scripts)
 
     return install
@@ -102,7 +106,7 @@ def test_an_older_database_is_copied_and_then_migrated(path: Path, next_version:
     store = open_store(url(path))
     assert store.events() == [EVENT]
     store.close()
-    copy = path.with_name("farm.db.before-0002")
+    copy = path.with_name("farm.db.before-next")
     with closing(sqlite3.connect(copy)) as old, closing(sqlite3.connect(path)) as new:
         tables = "SELECT name FROM sqlite_master WHERE name = 'extra'"
         assert old.execute(tables).fetchall() == []
@@ -117,9 +121,9 @@ def test_the_copy_serves_the_older_version(
     next_version()
     open_store(url(path)).close()
     monkeypatch.undo()
-    with pytest.raises(DatabaseRefused, match=r"newer AI Farm \(revision 0002; .* up to 0001"):
+    with pytest.raises(DatabaseRefused, match=rf"newer AI Farm \(revision next; .* up to {HEAD}"):
         open_store(url(path))
-    store = open_store(url(path.with_name("farm.db.before-0002")))
+    store = open_store(url(path.with_name("farm.db.before-next")))
     assert store.events() == [EVENT]
     store.close()
 
@@ -142,7 +146,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
 
 def test_without_a_copy_nothing_is_migrated(path: Path, next_version: Any) -> None:
     next_version()
-    path.with_name("farm.db.before-0002.unfinished").mkdir()
+    path.with_name("farm.db.before-next.unfinished").mkdir()
     with pytest.raises(DatabaseRefused, match="not migrated, because no copy can be made"):
         open_store(url(path))
     migrated = create_engine(url(path))
@@ -151,7 +155,7 @@ def test_without_a_copy_nothing_is_migrated(path: Path, next_version: Any) -> No
 
 
 def test_a_copy_cut_short_is_made_again(path: Path, next_version: Any) -> None:
-    path.with_name("farm.db.before-0002.unfinished").write_bytes(b"half of a")
+    path.with_name("farm.db.before-next.unfinished").write_bytes(b"half of a")
     next_version()
     open_store(url(path)).close()
-    assert [file.name for file in path.parent.glob("*.before-*")] == ["farm.db.before-0002"]
+    assert [file.name for file in path.parent.glob("*.before-*")] == ["farm.db.before-next"]
