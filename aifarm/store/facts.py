@@ -5,6 +5,7 @@ keys `tag`, `config.PATH` and `best.METRIC`. What is too long to be looked for h
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from aifarm.app.records import TaskRecord
@@ -12,29 +13,25 @@ from aifarm.store.tables import plain
 
 TAG, CONFIG, BEST = "tag", "config.", "best."
 
-MAX_FACTS, MAX_TEXT = 256, 256
-"""Values of one config, characters of a key or text: an index entry has its limits."""
+MAX_FACTS, MAX_TEXT = 512, 256
+"""Values of one task, characters of a key or text: an index entry has its limits."""
 
 
 def facts_of(record: TaskRecord) -> list[list[Any]]:
     """Rows of the table: task id, key, text, number. A number has no text, other values no
     number; true, false and null are the words."""
-    task_id, found = record.task.id, list[list[Any]]()
-    known: set[str] = set()
-    for path, value in _values(CONFIG, record.spec.config):
+    rows: dict[str, list[Any]] = {}
+    said = ((BEST + name, direction) for name, direction in record.spec.best.items())
+    for path, value in chain(_values(CONFIG, record.spec.config), said):
         key = plain(path)
         text, number = _shown(value)
-        if len(found) < MAX_FACTS and max(len(key), len(text)) <= MAX_TEXT and key not in known:
-            known.add(key)
-            found.append([task_id, key, text, number])
-    for name, direction in record.spec.best.items():
-        if len(BEST + name) <= MAX_TEXT:
-            found.append([task_id, BEST + name, direction, None])
-    return found + tag_facts(task_id, record.about.tags)
+        if len(rows) < MAX_FACTS and max(len(key), len(text)) <= MAX_TEXT:
+            rows.setdefault(key, [record.task.id, key, text, number])
+    return [*rows.values(), *tag_facts(record.task.id, record.about.tags)]
 
 
 def tag_facts(task_id: str, tags: Sequence[str]) -> list[list[Any]]:
-    return [[task_id, TAG, tag, None] for tag in tags]
+    return [[task_id, TAG, tag, None] for tag in dict.fromkeys(map(plain, tags))]
 
 
 def _values(path: str, config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

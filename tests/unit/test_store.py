@@ -27,6 +27,7 @@ from aifarm.app.records import (
     TokenRecord,
     UploadRecord,
 )
+from aifarm.app.search import Search
 from aifarm.core.client import Hold
 from aifarm.core.task import FINAL, RankKey, State, Task
 from aifarm.store import StoreConflict, StoreUnavailable, open_store
@@ -140,8 +141,8 @@ def test_a_changed_task_comes_back_as_it_was_put_last(
     shared: Store, before: TaskRecord, after: TaskRecord
 ) -> None:
     task_id = fresh_id()
-    before = replace(before, task=replace(before.task, id=task_id), deleted=False)
-    after = replace(after, task=replace(after.task, id=task_id), deleted=False)
+    before = replace(before, task=replace(before.task, id=task_id), deleted_at=None)
+    after = replace(after, task=replace(after.task, id=task_id), deleted_at=None)
     written(shared, lambda tx: tx.put_task(before, None))
     written(shared, lambda tx: tx.put_task(after, before))
     assert shared.task(task_id) == after
@@ -204,9 +205,8 @@ def test_an_upload_comes_back_until_it_is_dropped(shared: Store, record: UploadR
 def test_a_checkpoint_comes_back(shared: Store, record: CheckpointRecord) -> None:
     record = replace(record, id=fresh_id(), task_id=fresh_id())
     written(shared, lambda tx: put_parent(tx, record.task_id), lambda tx: tx.put_checkpoint(record))
-    assert shared.checkpoint(record.task_id, record.id) == record
+    assert shared.checkpoint(record.id) == record
     assert shared.checkpoints(record.task_id) == [record]
-    assert shared.checkpoint("another", record.id) is None
 
 
 @given(record=of(PackageRecord))
@@ -215,8 +215,8 @@ def test_a_package_comes_back(shared: Store, record: PackageRecord) -> None:
     record = replace(record, name=fresh_id())
     written(shared, lambda tx: tx.put_package(record))
     assert shared.package(record.name, record.version) == record
-    assert shared.packages(record.name) == [record]
-    assert record in shared.packages()
+    assert shared.packages(record.name) == ([record], 1, None)
+    assert record in shared.packages().items
 
 
 @given(record=of(EventRecord))
@@ -233,7 +233,7 @@ def test_what_is_not_there_is_none(store: Store) -> None:
     assert store.package("x", "1") is None
     assert store.idempotent("x") is None
     assert store.attempts("x") == []
-    assert store.summaries("x") == []
+    assert store.summaries(["x"]) == {}
     assert store.series("x") == []
     assert store.performance("x") == (0, 0, 0.0)
     assert store.load() == ([], [], [], [], 0)
@@ -254,7 +254,7 @@ def test_text_that_a_database_cannot_hold_is_kept_as_far_as_possible(
     )
     assert store.log("t", attempt=1, rank=0).lines[0] == "fine"
     assert len(store.log("t", attempt=1, rank=0).lines) == 2
-    assert len(store.events()) == len(store.summaries("t")) == 1
+    assert len(store.events()) == len(store.summaries(["t"])["t"]) == 1
     found = store.task("t")
     assert found is not None
     assert found.task.message is not None
@@ -403,7 +403,7 @@ def test_tasks_are_listed_newest_first_and_filtered(store: Store) -> None:
                 state=states[n % len(states)],
                 created_at=float(n),
             ),
-            deleted=n % 5 == 0,
+            deleted_at=1.0 if n % 5 == 0 else None,
         )
         for n in range(40)
     ]
@@ -412,15 +412,20 @@ def test_tasks_are_listed_newest_first_and_filtered(store: Store) -> None:
             tx.put_task(record, None)
     shown = [record for record in reversed(records) if not record.deleted]
 
-    assert store.tasks() == (shown, 32)
-    assert store.tasks(offset=3, limit=5) == (shown[3:8], 32)
-    assert store.tasks(offset=90) == ([], 32)
-    assert store.tasks(submitter="bob").items == [r for r in shown if r.task.submitter == "bob"]
-    both = (State.RUNNING, "failed")
-    assert store.tasks(states=both).items == [r for r in shown if r.task.state in both]
-    assert store.tasks(prefix="a-1").items == [r for r in shown if r.task.id.startswith("a-1")]
-    assert store.tasks(prefix="A-1", states=both) == ([], 0)
-    assert store.tasks(prefix="%") == ([], 0)
+    def found(**wanted: Any) -> list[TaskRecord]:
+        return store.tasks(Search(**wanted)).items
+
+    assert store.tasks() == (shown, 32, None)
+    third = shown[7].task
+    assert store.tasks(offset=3, limit=5) == (shown[3:8], 32, (third.created_at, third.id))
+    assert store.tasks(offset=90) == ([], 32, None)
+    assert found(submitter="bob") == [r for r in shown if r.task.submitter == "bob"]
+    both = ("running", "failed")
+    assert found(states=both) == [r for r in shown if r.task.state in both]
+    assert found(prefix="a-1") == [r for r in shown if r.task.id.startswith("a-1")]
+    assert found(prefix="A-1", states=both) == []
+    assert found(prefix="%") == []
+    assert found(deleted=True) == [record for record in reversed(records) if record.deleted]
     assert store.counts() == {
         str(state): sum(r.task.state == state for r in shown) for state in states
     }
@@ -535,7 +540,8 @@ def test_every_field_of_a_record_has_a_place(store: Store) -> None:
     for kind in kinds:
         columns = {path.partition(".")[0] for path in kind.paths}
         elsewhere = {"clients"} if kind is rows.ATTEMPTS else set()
-        assert columns | elsewhere == set(fields(kind.shape)), kind.shape
+        derived = {"deleted"} if kind is rows.TASKS else set()
+        assert columns | elsewhere == set(fields(kind.shape)) | derived, kind.shape
     task = {path.removeprefix("task.") for path in rows.TASKS.paths if path.startswith("task.")}
     assert task == set(fields(Task))
     assert {field.name for field in msgspec.structs.fields(TaskSpec)} == {
