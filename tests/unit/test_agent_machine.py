@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aifarm.wire.agent import AssignedTask, Endpoint, FarmAssignment, PackageRef
@@ -195,6 +196,16 @@ def test_a_single_worker_sees_its_gpus_only():
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",
     }
+
+
+def test_a_tasks_own_variables_lie_beneath_the_farms():
+    own = {"API_KEY": "s3cret", "CUDA_VISIBLE_DEVICES": "0,1,2", "MASTER_ADDR": "elsewhere"}
+    task = assigned(2)
+    task = msgspec.structs.replace(task, farm=msgspec.structs.replace(task.farm, env=own))
+    meeting = Endpoint("10.0.0.1", 29_500)
+    env = gang.environment(RankKey("t", 1, 0), task, ["GPU-a"], meeting, None)
+    assert env["API_KEY"] == "s3cret"
+    assert (env["CUDA_VISIBLE_DEVICES"], env["MASTER_ADDR"]) == ("GPU-a", "10.0.0.1")
 
 
 def test_peers_on_loopback_meet_there_and_others_wherever_they_are_sent():

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy import Engine, MetaData, Table, create_engine, inspect
 
-from aifarm.app.records import EventRecord
+from aifarm.app.records import About, EventRecord
+from aifarm.app.search import Search, condition
 from aifarm.store import DatabaseRefused, migrate, open_store
 from aifarm.store.tables import metadata
 
@@ -159,3 +162,31 @@ def test_a_copy_cut_short_is_made_again(path: Path, next_version: Any) -> None:
     next_version()
     open_store(url(path)).close()
     assert [file.name for file in path.parent.glob("*.before-*")] == ["farm.db.before-next"]
+
+
+def test_tasks_of_the_first_version_are_found_by_their_config(tmp_path: Path) -> None:
+    path = tmp_path / "farm.db"
+    config = Config()
+    config.set_main_option("script_location", str(migrate.SCRIPTS))
+    engine = create_engine(url(path))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        values = {
+            **dict.fromkeys(("submitter", "type", "name", "state", "desired"), "x"),
+            **dict.fromkeys(("world_size", "priority", "retries", "attempt"), 1),
+            **dict.fromkeys(("distributed", "share_gpu", "packaged", "revocable"), False),
+            **dict.fromkeys(("failures", "losses", "progress", "created_at", "updated_at"), 1),
+            **{"ranks": "[]", "metrics": "{}", "needs": "{}", "state": "failed"},
+            **{"desired": "running", "config": '{"lr": 0.1, "opt": {"name": "adam"}, "x": [1]}'},
+        }
+        tasks = Table("tasks", MetaData(), autoload_with=connection)
+        for task_id, deleted in (("kept", False), ("gone", True)):
+            connection.execute(tasks.insert().values(id=task_id, deleted=deleted, **values))
+    engine.dispose()
+    store = open_store(url(path))
+    wanted = (condition("config.lr=0.1"), condition("config.opt.name=adam"))
+    (found,) = store.tasks(Search(where=wanted)).items
+    assert (found.task.id, found.about, found.spec.env) == ("kept", About(), {})
+    assert [record.deleted_at for record in store.trash()] == [1.0]
+    store.close()

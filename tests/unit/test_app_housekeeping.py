@@ -1,0 +1,299 @@
+"""What the farm throws away by itself, what it keeps, and what one batch may not break."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from aifarm.app import care, operations
+from aifarm.app.draft import Draft
+from aifarm.app.errors import Conflict, FarmError, NotFound
+from aifarm.app.facade import Facade, Settings
+from aifarm.app.housekeeping import DAY, Housekeeper, purge
+from aifarm.app.records import (
+    AttemptRecord,
+    CheckpointRecord,
+    LogLines,
+    PackageRecord,
+    Part,
+    TaskRecord,
+    TaskSpec,
+    UploadRecord,
+)
+from aifarm.app.scopes import Principal
+from aifarm.app.writer import Inline
+from aifarm.artifacts import StorageUnavailable, open_artifacts
+from aifarm.core.task import RankKey, State, Task
+from aifarm.store import open_store
+from aifarm.wire.rest import CreateTask, EditTask
+
+ADA = Principal("token", "ada", "researcher")
+START = 1_700_000_000.0
+
+
+class Farm:
+    """A facade whose writer runs inline, on a clock that stands still until it is moved."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = START
+        ids = iter(range(1_000_000))
+        self.store = open_store(f"sqlite:///{folder}/farm.db")
+        self.artifacts = open_artifacts(f"file://{folder}/artifacts")
+        self.facade = Facade(
+            self.store,
+            self.artifacts,
+            clock=lambda: self.now,
+            monotonic=lambda: 0.0,
+            new_id=lambda: f"id{next(ids)}",
+            executor=Inline(),
+            post=lambda call: call(),
+            settings=Settings(),
+        )
+        self.facade.start()
+        self.keeper = Housekeeper(
+            self.store, self.artifacts, lambda: self.now, self.facade.write, self._read
+        )
+
+    async def _read(self, function: Any, *args: Any, **options: Any) -> Any:
+        return function(*args, **options)
+
+    def ask(self, operation: Any) -> Any:
+        answers: list[Any] = []
+        self.facade.submit(operation, answers.append)
+        return answers[0]
+
+    def must(self, operation: Any) -> Any:
+        value = self.ask(operation)
+        assert not isinstance(value, FarmError), value
+        return value
+
+    def together(self, *operations: Any) -> list[Any]:
+        """What each of them gives, as one batch."""
+        answers: list[Any] = []
+
+        def all_queued(draft: Draft) -> None:
+            for operation in operations:
+                self.facade.submit(operation, answers.append)
+
+        self.facade.submit(all_queued, lambda _: None)
+        return answers
+
+    def over(self, task_id: str, **spec: Any) -> TaskRecord:
+        """A finished task with something of every kind."""
+        record = TaskRecord(
+            Task(task_id, "ada", self.now, state=State.COMPLETED, attempt=1),
+            TaskSpec("training", "net", {"lr": 0.1}, **spec),
+        )
+        with self.store.transaction() as tx:
+            key = RankKey(task_id, 1, 0)
+            tx.put_task(record, None)
+            tx.put_attempt(AttemptRecord(task_id, 1, ("ws1",), self.now))
+            tx.add_points(key, [(step, 1.0, {"loss": 1.0}) for step in range(5000)])
+            tx.add_log(LogLines(key, 0, ("a line",)))
+        return record
+
+    def checkpoint(self, task_id: str, name: str, **more: Any) -> str:
+        key = f"checkpoints/{task_id}/{name}"
+        part = self.artifacts.put_part(key, 0, name.encode())
+        record = CheckpointRecord(
+            name, task_id, 1, 1, part.size, part.sha256, key, (part,), self.now, **more
+        )
+        with self.store.transaction() as tx:
+            tx.put_checkpoint(record)
+        return key
+
+    def stored(self) -> set[str]:
+        return set(self.artifacts.keys())
+
+    def rows(self) -> dict[str, int]:
+        from sqlalchemy import func, select
+
+        from aifarm.store.tables import metadata
+
+        with self.store._database.reader.connect() as connection:
+            return {
+                table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+                for table in metadata.sorted_tables
+            }
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Iterator[Farm]:
+    made = Farm(tmp_path)
+    yield made
+    made.store.close()
+
+
+async def test_nothing_is_left_of_a_task_when_its_time_in_the_trash_is_over(farm: Farm) -> None:
+    before = farm.rows()
+    farm.over("t")
+    farm.checkpoint("t", "c")
+    farm.must(care.delete_task("t", ADA))
+    farm.now += 7 * DAY - 1
+    await farm.keeper.tidy()
+    assert farm.stored() == {"checkpoints/t/c"}
+    farm.now += 2
+    await farm.keeper.tidy()
+    assert farm.stored() == set()
+    (told,) = farm.store.events()
+    assert told.kind == "purged"
+    assert farm.rows() == {**before, "events": 1}
+    assert isinstance(farm.ask(care.restore_task("t", ADA)), NotFound)
+
+
+async def test_a_restored_task_is_kept(farm: Farm) -> None:
+    record = farm.over("t")
+    farm.must(care.delete_task("t", ADA))
+    farm.must(care.restore_task("t", ADA))
+    farm.now += 8 * DAY
+    await farm.keeper.tidy()
+    assert farm.store.task("t") == record
+
+
+async def test_a_checkpoint_outlives_its_task_for_those_who_began_with_it(farm: Farm) -> None:
+    farm.over("parent")
+    farm.checkpoint("parent", "used")
+    farm.checkpoint("parent", "unused")
+    farm.over("younger", from_checkpoint="used")
+    farm.now -= 10
+    farm.over("older", from_checkpoint="used")
+    for kept, purged in ((["older", "younger"], "parent"), (["younger"], "older")):
+        farm.must(care.delete_task(purged, ADA))
+        farm.now += 8 * DAY
+        await farm.keeper.tidy()
+        assert farm.stored() == {"checkpoints/parent/used"}
+        found = farm.store.checkpoint("used")
+        assert found is not None
+        assert found.task_id == kept[0]
+    farm.must(care.delete_task("younger", ADA))
+    farm.now += 8 * DAY
+    await farm.keeper.tidy()
+    assert farm.stored() == set()
+
+
+async def test_a_task_with_a_pinned_checkpoint_waits_in_the_trash(farm: Farm) -> None:
+    farm.over("t")
+    farm.checkpoint("t", "c")
+    farm.must(care.pin_checkpoint("t", "c", True, ADA))
+    farm.must(care.delete_task("t", ADA))
+    farm.now += 30 * DAY
+    await farm.keeper.tidy()
+    assert farm.stored() == {"checkpoints/t/c"}
+    farm.must(care.restore_task("t", ADA))
+    assert farm.store.checkpoint("c") is not None
+
+
+async def test_an_upload_that_was_given_up_is_swept_after_a_day(farm: Farm) -> None:
+    farm.over("t")
+    part = farm.artifacts.put_part("checkpoints/t/u", 0, b"half")
+    upload = UploadRecord("u", "t", 1, 0, "checkpoints/t/u", 8, "0" * 64, 4, farm.now, (part,))
+    with farm.store.transaction() as tx:
+        tx.put_upload(upload)
+    farm.now += DAY - 1
+    await farm.keeper.tidy()
+    assert farm.store.upload("u") == upload
+    farm.now += 2
+    await farm.keeper.tidy()
+    assert farm.store.upload("u") is None
+    assert farm.stored() == set()
+
+
+async def test_bytes_without_a_row_get_a_day_to_find_one(farm: Farm) -> None:
+    part = farm.artifacts.put_part("packages/late", 0, b"zip")
+    farm.artifacts.put_part("packages/never", 0, b"zip")
+    await farm.keeper.tidy()
+    farm.now += DAY / 2
+    late = PackageRecord(
+        "net", "1", "0" * 64, 3, "script", "{}", "packages/late", (part,), "ada", farm.now
+    )
+    farm.must(operations.add_package(late))
+    await farm.keeper.tidy()
+    assert farm.stored() == {"packages/late", "packages/never"}
+    farm.now += DAY / 2
+    await farm.keeper.tidy()
+    assert farm.stored() == {"packages/late"}
+
+
+async def test_bytes_that_cannot_be_removed_now_are_removed_later(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm.over("t")
+    farm.checkpoint("t", "c")
+    farm.must(care.delete_task("t", ADA))
+    farm.now += 8 * DAY
+
+    def fails(key: str) -> None:
+        raise StorageUnavailable("The disk is away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(farm.artifacts, "delete", fails)
+        await farm.keeper.tidy()
+    assert farm.store.trash() == []
+    assert farm.stored() == {"checkpoints/t/c"}
+    farm.now += DAY
+    await farm.keeper.tidy()
+    assert farm.stored() == set()
+
+
+# ---------------------------------------------------------------- within one batch
+
+
+def test_edits_of_a_finished_task_in_one_batch_add_up(farm: Farm) -> None:
+    farm.over("t")
+    farm.together(
+        care.edit_task("t", EditTask(title="new"), ADA),
+        care.tag_task("t", ["a"], [], ADA),
+        care.tag_task("t", ["b"], [], ADA),
+        care.edit_task("t", EditTask(notes="n"), Principal("other", "ben", "researcher")),
+    )
+    found = farm.store.task("t")
+    assert found is not None
+    assert (found.about.title, found.about.tags, found.about.notes) == ("new", ("a", "b"), None)
+    assert farm.facade.view.task("t") == found
+
+
+def test_a_task_restored_in_the_last_moment_is_not_purged(farm: Farm) -> None:
+    farm.over("t")
+    farm.must(care.delete_task("t", ADA))
+    farm.now += 8 * DAY
+    _, freed = farm.together(care.restore_task("t", ADA), purge("t", farm.now - 7 * DAY))
+    assert freed == []
+    assert farm.store.task("t") is not None
+    farm.must(care.delete_task("t", ADA))
+    farm.now += 8 * DAY
+    _, restored = farm.together(purge("t", farm.now - 7 * DAY), care.restore_task("t", ADA))
+    assert isinstance(restored, NotFound)
+
+
+def test_nothing_begins_with_what_is_deleted_in_the_same_batch(farm: Farm) -> None:
+    farm.must(
+        operations.add_package(
+            PackageRecord(
+                *("net", "1", "0" * 64, 3, "script", "{}", "packages/p"),
+                parts=(Part(0, 3, "0" * 64),),
+                publisher="ada",
+                created_at=farm.now,
+            )
+        )
+    )
+    farm.over("t")
+    farm.checkpoint("t", "c")
+    body = CreateTask(name="net", version="1")
+
+    def create(**more: Any) -> Any:
+        return operations.create_task(replace(body, **more), ADA, frozenset(), None)
+
+    _, began = farm.together(care.delete_checkpoint("t", "c", ADA), create(from_checkpoint="c"))
+    assert isinstance(began, NotFound)
+    farm.checkpoint("t", "d")
+    _, deleted = farm.together(create(from_checkpoint="d"), care.delete_checkpoint("t", "d", ADA))
+    assert isinstance(deleted, Conflict)
+    (record,) = (one for one in farm.facade.view.tasks.values())
+    farm.must(care.delete_task(record.task.id, ADA))
+    farm.now += 8 * DAY
+    farm.must(purge(record.task.id, farm.now - 7 * DAY))
+    key, made = farm.together(care.delete_package("net", "1", ADA), create())
+    assert key == "packages/p"
+    assert isinstance(made, NotFound)
