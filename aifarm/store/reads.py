@@ -77,9 +77,8 @@ class Reads:
         `total` is None unless `counted`."""
         table = tables.tasks
         wanted, by = conditions(search), keys(search.order)
-        values = [key.value.label(f"key_{at}") for at, key in enumerate(by)]
         found = (
-            select(table, *values)
+            select(table, *(key.value for key in by))
             .where(*wanted)
             .order_by(*clauses(search.order, by))
             .offset(offset)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Double,
+    Label,
     Select,
     and_,
     case,
@@ -130,37 +131,40 @@ def _summary(metric: Metric) -> ColumnElement[Any]:
 
 
 class Key(NamedTuple):
-    """One thing that rows are sorted by; where it may be NULL, those come last."""
+    """One thing that rows are sorted by; where it may be NULL, those come last.
 
-    value: ColumnElement[Any]
+    `value` is to be selected: ORDER BY names it by its label, and computes it once.
+    """
+
+    value: Label[Any]
     nullable: bool = False
 
 
 def keys(order: Order) -> list[Key]:
     """What makes the order, down to the id; the values of a `Position`."""
-    last = Key(tasks.c.id)
     match order.subject:
         case Config(path):
             of_key = (facts.c.task_id == tasks.c.id, facts.c.key == CONFIG + path)
-            values = [
+            values: list[ColumnElement[Any]] = [
                 select(column).where(*of_key).correlate(tasks).scalar_subquery()
                 for column in (facts.c.number, facts.c.text)
             ]
-            return [*(Key(value, nullable=True) for value in values), last]
         case Metric() as metric:
-            return [Key(_summary(metric), nullable=True), last]
+            values = [_summary(metric)]
         case column:
-            return [Key(_COLUMNS[column]), last]
+            values = [_COLUMNS[column]]
+    nullable = not isinstance(order.subject, str)
+    found = [Key(value.label(f"key_{at}"), nullable) for at, value in enumerate(values)]
+    return [*found, Key(tasks.c.id.label("key_id"))]
 
 
 def clauses(order: Order, by: list[Key]) -> list[ColumnElement[Any]]:
     """For ORDER BY."""
-    found: list[ColumnElement[Any]] = []
-    for value, nullable in by:
-        if nullable:
-            found.append(value.is_(None))
-        found.append(value.desc() if order.descending else value.asc())
-    return found
+    found = [value.desc() if order.descending else value.asc() for value, _ in by]
+    return [
+        clause.nulls_last() if nullable else clause
+        for clause, (_, nullable) in zip(found, by, strict=True)
+    ]
 
 
 def behind(order: Order, by: list[Key], position: Position) -> ColumnElement[bool]:

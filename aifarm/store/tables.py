@@ -137,7 +137,8 @@ facts = Table(
     Column("text", PlainText, primary_key=True),
     Column("number", Double),
 )
-Index("ix_facts_number", facts.c.key, facts.c.number, facts.c.task_id)
+# Without the task's id, so that SQLite does not prefer it where task and key are known.
+Index("ix_facts_number", facts.c.key, facts.c.number)
 Index("ix_facts_text", facts.c.key, facts.c.text, facts.c.task_id)
 
 ranks = Table(

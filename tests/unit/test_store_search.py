@@ -20,6 +20,7 @@ from aifarm.app.search import (
     Config,
     Metric,
     Order,
+    Position,
     Search,
     condition,
     cursor,
@@ -395,19 +396,32 @@ def test_new_tags_take_the_place_of_the_old_ones(store: Store) -> None:
 def test_a_page_of_a_large_farm_is_a_walk_along_an_index(
     tmp_path: Path, asked: TaskQuery, index: str
 ) -> None:
-    store = open_store(f"sqlite:///{tmp_path}/farm.db")
+    plan = _plan(tmp_path, asked, after=(5.0, "t"))
+    (step,) = plan  # nothing is sorted, nothing else is read
+    assert step.startswith("SEARCH tasks USING INDEX " + index)
+    assert "created_at" in step
+
+
+def test_a_list_sorted_by_config_looks_each_value_up_by_task_and_key(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, TaskQuery(sort="config.lr"))
+    looked_up = [step for step in plan if "facts" in step]
+    assert len(looked_up) == 2
+    assert all("(task_id=? AND key=?)" in step for step in looked_up)
+
+
+def _plan(folder: Path, asked: TaskQuery, after: Position | None = None) -> list[str]:
+    """How SQLite finds a page."""
+    store = open_store(f"sqlite:///{folder}/farm.db")
     statements: list[tuple[str, Any]] = []
     engine = store._database.reader
     event.listen(
         engine,
         "before_cursor_execute",
-        lambda c, k, sql, given_, x, m: statements.append((sql, given_)),
+        lambda c, cursor, sql, values, *_: statements.append((sql, values)),
     )
-    store.tasks(search_of(asked), after=(5.0, "t"), limit=100, counted=False)
+    store.tasks(search_of(asked, asked.sort), after=after, limit=100, counted=False)
     sql, values = statements[-1]  # after BEGIN
     with engine.connect() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all()
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all()
     store.close()
-    (step,) = [row.detail for row in plan]  # nothing is sorted, nothing else is read
-    assert step.startswith("SEARCH tasks USING INDEX " + index)
-    assert "created_at" in step
+    return [row.detail for row in rows]

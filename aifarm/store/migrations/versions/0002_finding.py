@@ -40,7 +40,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name="fk_facts_task_id"),
         sa.PrimaryKeyConstraint("task_id", "key", "text", name="pk_facts"),
     )
-    op.create_index("ix_facts_number", "facts", ["key", "number", "task_id"])
+    op.create_index("ix_facts_number", "facts", ["key", "number"])
     op.create_index("ix_facts_text", "facts", ["key", "text", "task_id"])
 
     connection = op.get_bind()
