@@ -228,6 +228,8 @@ async def _keep_house(facade: Facade, executor: ThreadPoolExecutor) -> None:
             await keeper.tidy()
         except FarmError as error:
             log.warning("tidying up is put off: %s", error.message)
+        except Exception:
+            log.exception("tidying up failed, and is tried again later")
         await asyncio.sleep(TIDY_SECONDS)
 
 

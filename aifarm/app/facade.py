@@ -81,16 +81,19 @@ class View:
                 moved.add(task_id)
             if record.task.final:
                 self.tasks.pop(task_id, None)
-                self._recent[task_id] = record
-                if len(self._recent) > RECENT:
-                    self._recent.popitem(last=False)
+                self._remember(record)
             else:
                 self.tasks[task_id] = record
         for record in changes.settled:
-            self._recent[record.task.id] = record
+            self._remember(record)
         self.clients.update((client.id, client) for client in changes.clients)
         self._tokens.update((token.digest, token) for token in changes.tokens)
         return frozenset(moved)
+
+    def _remember(self, record: TaskRecord) -> None:
+        self._recent[record.task.id] = record
+        if len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
 
 
 class Facade:

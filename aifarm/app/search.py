@@ -97,14 +97,14 @@ def direction(best: dict[str, Direction], name: str) -> Direction:
 
 # ---------------------------------------------------------------- the grammar
 
-_CONDITION = re.compile(r"\s*([^\s=!<>~]+)\s*(<=|>=|!=|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
+_CONDITION = re.compile(r"([^\s=!<>~]+)\s*(<=|>=|!=|=|<|>|~)\s*(.*)", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _EXPECTED = "config.NAME or metrics.NAME.STAT, an operator, a value: metrics.loss.min<0.5"
 
 
 def condition(text: str) -> Condition:
     """`config.optimizer.name=adam`, `metrics.loss.min<=0.5`. Raises InvalidRequest."""
-    parts = _CONDITION.fullmatch(text)
+    parts = _CONDITION.fullmatch(text.strip())
     if parts is None:
         raise _refused("where", f"{text!r} is no condition", _EXPECTED)
     found, operator, value = subject(parts[1], "where"), parts[2], _value(parts[3])

@@ -16,10 +16,12 @@ from aifarm.wire.codec import (
     WireError,
     decode_body,
     decode_client,
+    decode_query,
     decode_server,
     depth,
     encode,
 )
+from aifarm.wire.query import TaskQuery
 from aifarm.wire.types import JSON, utc
 
 NAMES = [
@@ -240,3 +242,12 @@ def test_depth_counts_brackets_that_are_not_in_strings(value: Any) -> None:
 @given(st.binary())
 def test_depth_is_counted_in_anything(body: bytes) -> None:
     assert 0 <= depth(body) <= len(body)
+
+
+def test_a_list_takes_every_value_of_a_parameter_and_anything_else_the_last() -> None:
+    asked = {"status": ["running", "paused"], "limit": ["5", "7"], "where": ["config.a=1,2"]}
+    found = decode_query(asked, TaskQuery)
+    assert (found.status, found.limit, found.where) == (["running", "paused"], 7, ["config.a=1,2"])
+    with pytest.raises(WireError) as refused:
+        decode_query({"status": ["running", "dancing"]}, TaskQuery)
+    assert refused.value.field == "status[1]"
