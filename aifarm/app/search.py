@@ -98,7 +98,7 @@ def direction(best: dict[str, Direction], name: str) -> Direction:
 # ---------------------------------------------------------------- the grammar
 
 _CONDITION = re.compile(r"([^\s=!<>~]+)\s*(<=|>=|!=|=|<|>|~)\s*(.*)", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _EXPECTED = "config.NAME or metrics.NAME.STAT, an operator, a value: metrics.loss.min<0.5"
 
 
