@@ -141,8 +141,10 @@ class Feed:
             self.last_event = changes.events[-1].id
         if not self._readers:
             return
-        for record in (*changes.tasks, *changes.settled):
-            self._task(record, record.task.final or record.task.id in moved)
+        for record in changes.tasks:
+            self._task(record, record.task.id in moved)
+        for record in changes.settled:
+            self._task(record, True)
         for client in changes.clients:
             if readers := self._following(*_topics(client_id=client.id)):
                 changed = live.ClientChanged(self.last_event, self._show_client(client))

@@ -34,7 +34,7 @@ def feed() -> Feed:
 
 def record(task_id: str = "t", progress: float = 0.0, deleted: bool = False) -> TaskRecord:
     spec = TaskSpec("training", "model", {})
-    return TaskRecord(Task(task_id, "ada", 1.0), spec, progress, deleted=deleted)
+    return TaskRecord(Task(task_id, "ada", 1.0), spec, progress, deleted_at=2.0 if deleted else None)
 
 
 def event(number: int, task_id: str | None = "t", client_id: str | None = None) -> EventRecord:
@@ -127,7 +127,7 @@ def test_progress_and_points_do_not_hurry_a_reader_but_states_do(feed: Feed) -> 
     feed.publish(points(1), frozenset())
     assert reader.woken == [False, False]
     feed.publish(Changes(tasks=(record(),)), frozenset({"t"}))
-    feed.publish(Changes(deleted=(record(deleted=True),)), frozenset())
+    feed.publish(Changes(settled=(record(deleted=True),)), frozenset())
     assert reader.woken[2:] == [True, True]
     assert isinstance(reader.take()[0], live.TaskDeleted)
 
