@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from aifarm.core.client import NOTHING, Client, HeldRank, Hold, Outcome, Verdict
 from aifarm.core.farm import Farm
-from aifarm.core.placement import Capacity, Usage, class_of, plan, queue_key
+from aifarm.core.placement import PATIENCE, Capacity, Usage, class_of, queue_key
 from aifarm.core.task import (
     Assign,
     Cause,
@@ -451,6 +451,11 @@ class World:
             for seq, event in list(worker.outbox):
                 self.deliver(agent, key, seq, event)
 
+    def long_wait(self) -> None:
+        """Others have passed a task that waits for long enough to have clients kept for it."""
+        self.now += PATIENCE
+        self.batch(lambda: NOTHING)
+
     def calm(self, gone: set[str] = frozenset()) -> None:  # type: ignore[assignment]
         """All but those who are gone for good come back, obey and finish; there is room enough.
 
@@ -498,8 +503,7 @@ class World:
         self._check_contact()
         assert not self.ended.keys() & farm.tasks.keys()
         assert len(self.ended) + len(farm.tasks) == self.submitted
-        rooms = {one.id: farm.room(one) for one in farm.clients.values() if one.placeable}
-        assert not list(plan(farm._queue.classes, rooms, farm._queue.usage)), "it would fit"
+        assert farm.reserved or not farm.plan(self.now).placements, "it would fit"
 
     def _check_queue(self, live: set[RankKey]) -> None:
         queues: dict = {}

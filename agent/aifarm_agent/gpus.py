@@ -5,7 +5,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from aifarm.wire.agent import Gpu, Memory
+import psutil  # type: ignore[import-untyped]
+
+from aifarm.wire.agent import Gpu, GpuProcess, Memory
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,14 @@ class Gpus:
             uuid=uuid,
             utilization=float(rates.gpu) if rates else None,
             temperature=float(heat) if heat is not None else None,
+            processes=self._processes(handle),
         )
+
+    def _processes(self, handle: Any) -> tuple[GpuProcess, ...] | None:
+        found = self._ask(None, self._nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+        if found is None:
+            return None
+        return tuple(process(one.pid, one.usedGpuMemory) for one in found)
 
     def _ask(self, otherwise: Any, question: Callable[..., Any], *about: Any) -> Any:
         """NVML's answer; `otherwise` where it has none (a laptop's GPU, one that fell off)."""
@@ -71,6 +80,18 @@ class Gpus:
         except Exception as error:
             logger.debug("%s: %s", question.__name__, error)
             return otherwise
+
+
+def process(pid: int, memory: int | None) -> GpuProcess:
+    """A process on a GPU, which holds `memory` bytes of it. One in another container has no name
+    here, and one that has just ended neither."""
+    user = name = None
+    try:
+        seen = psutil.Process(pid)
+        user, name = seen.username(), seen.name()
+    except psutil.Error as error:
+        logger.debug("process %d on a GPU: %s", pid, error)
+    return GpuProcess(pid, user, name, None if memory is None else memory // MIB)
 
 
 def chosen(index: int, uuid: str, choice: str) -> bool:

@@ -22,8 +22,10 @@ from aifarm.app.records import (
     TokenRecord,
     UploadRecord,
 )
+from aifarm.app.translate import capacity_of
 from aifarm.core.client import Client, Hold, Outcome
 from aifarm.core.farm import Farm
+from aifarm.core.placement import Capacity
 from aifarm.core.task import Command, Note, RankKey, Task
 
 _ATTEMPT_ENDS = frozenset(
@@ -42,6 +44,7 @@ class Changes(Struct, frozen=True):
     tasks: tuple[TaskRecord, ...] = ()
     settled: tuple[TaskRecord, ...] = ()
     clients: tuple[ClientRecord, ...] = ()
+    forgotten: tuple[str, ...] = ()
     tokens: tuple[TokenRecord, ...] = ()
     events: tuple[EventRecord, ...] = ()
     points: tuple[tuple[RankKey, Points], ...] = ()
@@ -92,7 +95,15 @@ class Draft:
         self.tokens = {token.id: token for token in loaded.tokens}
         self.farm.load(
             [record.task for record in loaded.tasks],
-            [Client(one.id, speaks=one.speaks, drained=one.drained) for one in loaded.clients],
+            [
+                Client(
+                    one.id,
+                    capacity_of(one.resources) if one.resources else Capacity(),
+                    speaks=one.speaks,
+                    drained=one.drained,
+                )
+                for one in loaded.clients
+            ],
             loaded.holds,
         )
         for record in loaded.tasks:
@@ -155,6 +166,12 @@ class Draft:
 
     def set_client(self, record: ClientRecord) -> None:
         self.farm.ledger.put(self.clients, record.id, record)
+
+    def forget_client(self, client_id: str) -> None:
+        """It is away and holds nothing."""
+        self.farm.forget(client_id)
+        self.farm.ledger.put(self.clients, client_id, None)
+        self.put("drop_client", client_id)
 
     def set_token(self, record: TokenRecord) -> None:
         self.farm.ledger.put(self.tokens, record.id, record)
@@ -262,7 +279,8 @@ class Draft:
             elif table is self.farm.holds:
                 tx.put_hold(key, self.farm.holds.get(key))
             elif table is self.clients:
-                tx.put_client(self.clients[key])
+                if key in self.clients:
+                    tx.put_client(self.clients[key])
             elif table is self.tokens:
                 tx.put_token(self.tokens[key])
         for row, values in self._rows:
@@ -303,8 +321,11 @@ class Draft:
                 for key in dict.fromkeys(
                     key
                     for table, key in touched
-                    if table is self.clients or (table is self.farm.clients and key in self.clients)
+                    if (table is self.clients or table is self.farm.clients) and key in self.clients
                 )
+            ),
+            forgotten=tuple(
+                key for table, key in touched if table is self.clients and key not in self.clients
             ),
             tokens=tuple(self.tokens[key] for table, key in touched if table is self.tokens),
             events=tuple(self._events),

@@ -29,6 +29,9 @@ from aifarm.wire.rest import ClientFull
 RECENT = 2_000
 """Final tasks kept in memory, since they are asked for soon after their end."""
 
+SNAPSHOT = 500
+"""Tasks in one part of a snapshot."""
+
 
 class Settings(Struct, frozen=True):
     """Seconds. `lease`: how long a client may be away before others get its tasks; `reattach`:
@@ -87,6 +90,8 @@ class View:
         for record in changes.settled:
             self._remember(record)
         self.clients.update((client.id, client) for client in changes.clients)
+        for client_id in changes.forgotten:
+            self.clients.pop(client_id, None)
         self._tokens.update((token.digest, token) for token in changes.tokens)
         return frozenset(moved)
 
@@ -193,22 +198,29 @@ class Facade:
         finally:
             self.feed.remove(mailbox)
 
-    def snapshot(self, mailbox: Mailbox) -> live.Snapshot:
-        """The present state of what a reader follows; finished tasks it names are included."""
+    def snapshot(self, mailbox: Mailbox, missed: bool = False) -> Iterator[live.Snapshot]:
+        """The present state of what a reader follows, in parts; finished tasks it names are
+        included. What changes while the parts are taken comes to the mailbox."""
         named = (self.view.task(topic[5:]) for topic in mailbox.topics if topic[:5] == "task:")
         records = {record.task.id: record for record in named if record is not None}
-        if "farm" in mailbox.topics:
-            records.update(self.view.tasks)
         everyone = "farm" in mailbox.topics
-        return live.Snapshot(
-            event=self.feed.last_event,
-            tasks=[task_full(record) for record in records.values() if not record.deleted],
-            clients=[
-                self.show_client(client)
-                for client in self.view.clients.values()
-                if everyone or f"client:{client.id}" in mailbox.topics
-            ],
-        )
+        if everyone:
+            records.update(self.view.tasks)
+        tasks = [record for record in records.values() if not record.deleted]
+        clients = [
+            self.show_client(client)
+            for client in self.view.clients.values()
+            if everyone or f"client:{client.id}" in mailbox.topics
+        ]
+        event = self.feed.last_event
+        for first in range(0, max(len(tasks), 1), SNAPSHOT):
+            yield live.Snapshot(
+                event=event,
+                tasks=[task_full(record) for record in tasks[first : first + SNAPSHOT]],
+                clients=clients if first == 0 else [],
+                more=first + SNAPSHOT < len(tasks),
+                missed=missed,
+            )
 
     def _deliver(self, changes: Changes, answer: Callable[[], None]) -> None:
         """Answers before commands: a client is welcomed before it is given work."""

@@ -7,15 +7,18 @@ contract-only client, which is sent nothing beyond the documented messages.
 
 import logging
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any, Literal, Protocol
 
 from msgspec.structs import replace
 
+from aifarm.app.admission import Gate
 from aifarm.app.draft import Draft
 from aifarm.app.errors import FarmError, Forbidden, InvalidRequest
 from aifarm.app.messages import about_rank, error_body
 from aifarm.app.ports import Clock
 from aifarm.app.records import ClientRecord, TaskRecord
+from aifarm.app.samples import EVERY, sample_of
 from aifarm.app.scopes import Principal
 from aifarm.app.translate import (
     assignment,
@@ -60,7 +63,6 @@ class Link:
         self.over = False
         self.resources: wire.Resources | None = None
         self.heard = 0.0
-        self.flushed = 0.0
 
 
 class Links:
@@ -87,6 +89,8 @@ class Links:
         self._links: dict[str, Link] = {}
         self._opened: set[Link] = set()
         self._away: dict[str, float] = {}
+        self._gate = Gate()
+        self._sampled: dict[str, float] = {}
         self._acks: dict[tuple[Link, str, int, int], wire.Ack] = {}
 
     # ------------------------------------------------------------ connections
@@ -246,6 +250,7 @@ class Links:
             return verdicts
 
         def done(result: Any) -> None:
+            self._gate.leave()
             if isinstance(result, FarmError):
                 self._turn_away(link, result)
                 return
@@ -263,7 +268,15 @@ class Links:
             )
             link.ready = True
 
-        self._submit(operation, done)
+        def admit() -> None:
+            if link.over:
+                self._gate.leave()
+            else:
+                self._submit(operation, done)
+
+        if client_id in self._away:  # it is back, however many stand before it
+            self._away[client_id] = self._monotonic() + self._lease
+        self._gate.enter(admit)
 
     def _admitting(self, link: Link) -> Done:
         def done(result: Any) -> None:
@@ -312,7 +325,8 @@ class Links:
         self._submit(lambda draft: draft.take(draft.farm.lend(client_id, lends)), _ignore)
 
     def _beat(self, link: Link, beat: wire.Heartbeat) -> None:
-        """Kept in memory; `last_seen` is written each 30 s, and capacity when it changes."""
+        """Kept in memory; `last_seen` and a sample are written each 30 s, and capacity when it
+        changes."""
         told = beat.system_info.resources
         changed = told is not None and (
             link.resources is None or capacity_of(told) != capacity_of(link.resources)
@@ -325,16 +339,28 @@ class Links:
         if changed and told is not None:
             capacity = capacity_of(told)
             self._submit(lambda draft: draft.farm.resize(client_id, capacity), _ignore)
-        if changed or now - link.flushed >= 30.0:
-            link.flushed = now
-            resources = link.resources
-            self._submit(lambda draft: self._touch(draft, client_id, resources), _ignore)
+        due = now - self._sampled.get(client_id, -inf) >= EVERY
+        if changed or due:
+            resources, info = link.resources, beat.system_info if due else None
+            self._submit(lambda draft: self._touch(draft, client_id, resources, info), _ignore)
+        if due:
+            self._sampled[client_id] = now
 
-    def _touch(self, draft: Draft, client_id: str, resources: wire.Resources | None = None) -> None:
+    def _touch(
+        self,
+        draft: Draft,
+        client_id: str,
+        resources: wire.Resources | None = None,
+        info: wire.SystemInfo | None = None,
+    ) -> None:
+        """It was heard of; `info` becomes a sample of what it uses."""
         record = draft.clients.get(client_id)
-        if record is not None:
-            kept = resources or record.resources
-            draft.set_client(replace(record, last_seen=draft.at, resources=kept))
+        if record is None:
+            return
+        kept = resources or record.resources
+        draft.set_client(replace(record, last_seen=draft.at, resources=kept))
+        if info is not None:
+            draft.put("add_sample", client_id, sample_of(draft.at, info))
 
     def _answering(self, link: Link, works_on: str | None) -> Done:
         def done(result: Any) -> None:

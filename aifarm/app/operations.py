@@ -24,6 +24,7 @@ from aifarm.app.records import (
 from aifarm.app.scopes import Principal
 from aifarm.app.writer import Operation
 from aifarm.core.task import Desired, DesiredSet, Needs, Note, Task
+from aifarm.core.why import Explanation, explain
 from aifarm.wire.agent import PackageRef
 from aifarm.wire.codec import encode
 from aifarm.wire.rest import CreateTask, CreateToken, RetryTask, UpdateStatus
@@ -43,37 +44,55 @@ def create_task(
     digest = hashlib.sha256(encode(body)).hexdigest()
 
     def operation(draft: Draft) -> TaskRecord:
-        spec = _spec(draft, body, own_hosts)
-        checkpoint = None
-        if body.parent is not None:
-            task_record(draft, body.parent, "parent")
-        if body.from_checkpoint is not None:
-            checkpoint = checkpoint_to_begin_with(draft, body.from_checkpoint)
-            spec = replace(
-                spec,
-                parent=body.parent or checkpoint.task_id,
-                from_checkpoint=checkpoint.id,
-            )
-        task = Task(
-            id=draft.new_id(),
-            submitter=by.name,
-            created_at=draft.at,
-            updated_at=draft.at,
-            needs=Needs(
-                gpu_memory=body.requirements.min_gpu_memory,
-                cpu_cores=body.requirements.min_cpu_cores,
-                ram=body.requirements.min_ram,
-            ),
-            world_size=body.n_clients,
-            priority=body.priority,
-            share_gpu=body.share_gpu,
-            retries=body.max_retries,
-            packaged=spec.package is not None,
-        )
-        about = About(body.project, body.title, tuple(dict.fromkeys(body.tags)), body.notes)
-        return _submitted(draft, TaskRecord(task, spec, about=about), checkpoint)
+        record, checkpoint = _new_task(draft, body, by, own_hosts)
+        return _submitted(draft, record, checkpoint)
 
     return _once(operation, digest, by, idempotency_key)
+
+
+def check_task(body: CreateTask, by: Principal, own_hosts: frozenset[str]) -> Operation:
+    """What would become of a submission; raises what `create_task` raises, and stores nothing."""
+
+    def operation(draft: Draft) -> Explanation:
+        record, _ = _new_task(draft, body, by, own_hosts)
+        return explain(draft.farm, record.task)
+
+    return operation
+
+
+def _new_task(
+    draft: Draft, body: CreateTask, by: Principal, own_hosts: frozenset[str]
+) -> tuple[TaskRecord, CheckpointRecord | None]:
+    """The task that a valid submission makes, and the checkpoint that it begins with."""
+    spec = _spec(draft, body, own_hosts)
+    checkpoint = None
+    if body.parent is not None:
+        task_record(draft, body.parent, "parent")
+    if body.from_checkpoint is not None:
+        checkpoint = checkpoint_to_begin_with(draft, body.from_checkpoint)
+        spec = replace(
+            spec,
+            parent=body.parent or checkpoint.task_id,
+            from_checkpoint=checkpoint.id,
+        )
+    task = Task(
+        id=draft.new_id(),
+        submitter=by.name,
+        created_at=draft.at,
+        updated_at=draft.at,
+        needs=Needs(
+            gpu_memory=body.requirements.min_gpu_memory,
+            cpu_cores=body.requirements.min_cpu_cores,
+            ram=body.requirements.min_ram,
+        ),
+        world_size=body.n_clients,
+        priority=body.priority,
+        share_gpu=body.share_gpu,
+        retries=body.max_retries,
+        packaged=spec.package is not None,
+    )
+    about = About(body.project, body.title, tuple(dict.fromkeys(body.tags)), body.notes)
+    return TaskRecord(task, spec, about=about), checkpoint
 
 
 def retry_task(
@@ -248,12 +267,12 @@ def set_status(task_id: str, body: UpdateStatus, by: Principal) -> Operation:
 
 
 def why(task_id: str) -> Operation:
-    """(record, [(client, first requirement it misses)]) of a task; empty when it is not waiting."""
+    """(record, its Explanation) of a task; None when it is not waiting."""
 
-    def operation(draft: Draft) -> tuple[TaskRecord, list[tuple[str, str]]]:
+    def operation(draft: Draft) -> tuple[TaskRecord, Explanation | None]:
         record = task_record(draft, task_id)
         task = draft.farm.tasks.get(task_id)
-        return record, draft.farm.why(task) if task is not None and task.waiting else []
+        return record, explain(draft.farm, task) if task is not None and task.waiting else None
 
     return operation
 

@@ -1,6 +1,7 @@
 """What the farm keeps, as immutable values: rows of the store, entries of the views."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -73,6 +74,24 @@ class ClientRecord(Struct, frozen=True):
     labels: dict[str, str] = {}
     resources: Resources | None = None
     drained: str | None = None
+
+
+class GpuSample(Struct, frozen=True, array_like=True):
+    """`memory` in use in MiB, `utilization` in percent, `temperature` in °C; None is unknown."""
+
+    id: int
+    memory: float | None = None
+    utilization: float | None = None
+    temperature: float | None = None
+
+
+class ClientSample(Struct, frozen=True, array_like=True):
+    """What a client used at one moment, or on average from then on. `cpu`, `ram` in percent."""
+
+    at: float
+    cpu: float | None = None
+    ram: float | None = None
+    gpus: tuple[GpuSample, ...] = ()
 
 
 class AttemptRecord(Struct, frozen=True):
@@ -188,6 +207,15 @@ class SummaryRecord(Struct, frozen=True):
     min: float
     max: float
     last_step: int
+
+
+class MetricPart(NamedTuple):
+    """Consecutive points of one metric, columns of equal length; NaN is no number."""
+
+    name: str
+    step: Sequence[int]
+    time: Sequence[float]
+    value: Sequence[float]
 
 
 class Series(Struct, frozen=True):

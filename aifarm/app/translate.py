@@ -62,7 +62,8 @@ def capacity_of(resources: wire.Resources) -> Capacity:
 
 def usage_only(info: wire.SystemInfo, known: wire.Resources | None) -> wire.Resources:
     base = known or wire.Resources()
-    return replace(base, cpu=replace(base.cpu, usage=min(max(info.cpu_usage, 0.0), 100.0)))
+    usage = min(max(info.cpu_usage or 0.0, 0.0), 100.0)
+    return replace(base, cpu=replace(base.cpu, usage=usage))
 
 
 def held_rank(rank: wire.HeldRank) -> HeldRank:

@@ -1,6 +1,8 @@
 """Records as the API shows them. Version 1 shows fewer states and never an unknown number."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from msgspec.structs import asdict
 
 from aifarm.app.records import (
     AttemptRecord,
@@ -15,7 +17,7 @@ from aifarm.app.records import (
 )
 from aifarm.app.search import direction
 from aifarm.app.translate import requirements
-from aifarm.core.task import State
+from aifarm.core.task import Rank, RankKey, State, Task
 from aifarm.wire import rest
 from aifarm.wire.agent import Resources
 from aifarm.wire.types import utc, whole_seconds
@@ -170,6 +172,22 @@ def client_full(client: ClientRecord, connected: bool, tasks: list[TaskRecord]) 
     )
 
 
+def client_full_details(
+    client: rest.ClientFull, performance: tuple[int, int, float]
+) -> rest.ClientFullDetails:
+    """`performance` as in `client_details`."""
+    completed, ended, seconds = performance
+    return rest.ClientFullDetails(
+        **asdict(client),
+        performance=rest.PerformanceFull(
+            completed_tasks=completed,
+            ended_attempts=ended,
+            average_time=seconds if completed else None,
+            success_rate=completed / ended if ended else None,
+        ),
+    )
+
+
 def event_full(event: EventRecord) -> rest.EventFull:
     return rest.EventFull(
         id=event.id,
@@ -182,7 +200,11 @@ def event_full(event: EventRecord) -> rest.EventFull:
     )
 
 
-def attempt_full(attempt: AttemptRecord) -> rest.AttemptFull:
+def attempt_full(
+    attempt: AttemptRecord, task: Task, holds: Mapping[RankKey, int]
+) -> rest.AttemptFull:
+    """`holds`: the last durable message's number of each rank that holds its client."""
+    latest = task.ranks if attempt.attempt == task.attempt else ()
     return rest.AttemptFull(
         attempt=attempt.attempt,
         clients=list(attempt.clients),
@@ -192,7 +214,27 @@ def attempt_full(attempt: AttemptRecord) -> rest.AttemptFull:
         outcome=attempt.outcome,
         message=attempt.message,
         provenance=attempt.provenance,
+        ranks=[
+            rest.RankFull(
+                rank=number,
+                client=client_id,
+                seq=holds.get(RankKey(task.id, attempt.attempt, number)),
+                state=_rank_state(latest[number]) if number < len(latest) else None,
+                provenance=attempt.provenance.get(str(number), {}),
+            )
+            for number, client_id in enumerate(attempt.clients)
+        ],
     )
+
+
+def event_list(events: list[EventRecord], after: int) -> rest.EventList:
+    """A page of events, asked for from `after` on."""
+    following = events[-1].id if events else after
+    return rest.EventList([event_full(event) for event in events], following)
+
+
+def _rank_state(rank: Rank) -> str:
+    return State.UNREACHABLE.value if rank.lost and not rank.ended else rank.phase.value
 
 
 def checkpoint_full(checkpoint: CheckpointRecord) -> rest.CheckpointFull:

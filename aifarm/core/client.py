@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-from aifarm.core.placement import Capacity
+from aifarm.core.placement import Capacity, Room
 from aifarm.core.task import Command, Desired, Note, Phase, RankKey
 
 
@@ -28,9 +28,25 @@ class Client(Struct, frozen=True):
     holds: tuple[RankKey, ...] = ()
 
     @property
+    def serves(self) -> bool:
+        """Whether it is given work, now or when it is free."""
+        return self.connected and not self.drained and (self.lends or self.speaks == "contract")
+
+    @property
     def placeable(self) -> bool:
-        wants = self.asking if self.speaks == "contract" else self.lends
-        return self.connected and wants and not self.drained
+        """Whether it may be given work now."""
+        return self.serves and (self.asking or self.speaks == "agent")
+
+    @property
+    def whole(self) -> Room:
+        """What there is on it when it holds nothing."""
+        return Room(
+            client_id=self.id,
+            cpu_cores=self.capacity.cpu_cores,
+            ram=self.capacity.ram,
+            gpus=dict(enumerate(self.capacity.gpus)),
+            fetches_only=self.speaks == "contract",
+        )
 
 
 class Hold(Struct, frozen=True):

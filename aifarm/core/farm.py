@@ -6,6 +6,7 @@ values that came out of a commit, never this object.
 """
 
 from collections.abc import Iterable
+from math import inf
 from typing import Any, Literal
 
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from aifarm.core.client import NOTHING, Client, HeldRank, Hold, Outcome, Verdict
 from aifarm.core.ledger import Ledger
 from aifarm.core.lifecycle import step
-from aifarm.core.placement import Capacity, Room, class_of, missing, plan
+from aifarm.core.placement import Capacity, Plan, Reservation, Room, plan
 from aifarm.core.queue import Queue
 from aifarm.core.task import (
     Assign,
@@ -41,6 +42,9 @@ from aifarm.core.task import (
 DRAIN_AFTER = 3
 """Attempts in a row that a client may be unable to run before it is drained (FAULTS row 31)."""
 
+REVIEW = 60.0
+"""Seconds after which it is looked again whether clients are to be kept for a task."""
+
 
 _AS_DESIRED: dict[Desired, tuple[Phase, ...]] = {
     Desired.RUNNING: (Phase.ASSIGNED, Phase.RUNNING),
@@ -67,6 +71,9 @@ class Farm:
         self._queue = Queue()
         self.ledger = Ledger(self._write)
         self._unplanned = False
+        self._review_at = inf
+        self.reserved: Reservation | None = None
+        """What the last plan keeps free, and for which waiting task."""
         self.tasks: dict[str, Task] = {}
         self.clients: dict[str, Client] = {}
         self.holds: dict[RankKey, Hold] = {}
@@ -110,7 +117,8 @@ class Farm:
         before = table.get(key)
         if table is self.tasks:
             self._queue.move(before, value)
-            self._unplanned |= value is not None and value.waiting
+            kept = self.reserved is not None and self.reserved.task_id == key
+            self._unplanned |= kept or (value is not None and value.waiting)
         elif table is self.clients:
             self._unplanned = True
         if value is None:
@@ -182,11 +190,13 @@ class Farm:
 
     def place(self, at: float) -> Outcome:
         """Gives waiting tasks to clients, as many as fit. Free when nothing changed since."""
-        if not self._unplanned or not self._queue.classes:
+        if not (self._unplanned or at >= self._review_at):
             return NOTHING
-        rooms = {c.id: self.room(c) for c in self.clients.values() if c.placeable}
         outcome = NOTHING
-        for placement in list(plan(self._queue.classes, rooms, self._queue.usage)):
+        planned = self.plan(at)
+        self.reserved = planned.reserved
+        self._review_at = at + REVIEW if planned.reserved else inf
+        for placement in planned.placements:
             outcome += self.apply(placement.task_id, Placed(at=at, ranks=placement.ranks))
             task = self.tasks[placement.task_id]
             for number, rank in enumerate(task.ranks):
@@ -340,6 +350,10 @@ class Farm:
         kind = "lent" if lends else "reclaimed"
         return Outcome(notes=(Note(kind, f"{client_id} {words}.", None, client_id),))
 
+    def forget(self, client_id: str) -> None:
+        """A client that is away and holds nothing is no part of the farm any more."""
+        self._put(self.clients, client_id, None)
+
     def drain(self, client_id: str, reason: str | None) -> Outcome:
         """No new work for this client while there is a reason; None lends it again."""
         client = self.clients[client_id]
@@ -382,12 +396,32 @@ class Farm:
 
     # ------------------------------------------------------------ reading
 
-    def room(self, client: Client) -> Room:
-        """What is free on a client, what it holds taken off. Never below zero."""
+    def plan(self, at: float) -> Plan:
+        """What `place` would do now."""
+        if not self._queue.classes:
+            return Plan([])
+        rooms = {c.id: self.room(c) for c in self.clients.values() if c.placeable}
+        return plan(self._queue.classes, rooms, self._queue.usage, at, self._wholes)
+
+    def _wholes(self) -> list[Room]:
+        """Clients that get work now or when they are free, as if they held nothing."""
+        return [client.whole for client in self.clients.values() if client.serves]
+
+    def position(self, task: Task) -> int | None:
+        """See `Queue.position`."""
+        return self._queue.position(task)
+
+    def room(self, client: Client, without: str | None = None) -> Room:
+        """What is free on a client, what it holds taken off. Never below zero.
+
+        `without`: a task that is not counted, as if it had ended.
+        """
         gpus = dict(enumerate(client.capacity.gpus))
         shared: dict[int, int] = {}
         cores, ram = client.capacity.cpu_cores, client.capacity.ram
         for key in client.holds:
+            if key.task_id == without:
+                continue
             hold = self.holds[key]
             cores -= hold.cpu_cores
             ram -= hold.ram
@@ -404,23 +438,3 @@ class Farm:
             ranks=len(client.holds),
             fetches_only=client.speaks == "contract",
         )
-
-    def why(self, task: Task) -> list[tuple[str, str]]:
-        """For each client the first requirement of this waiting task that it misses."""
-        kind = class_of(task)
-        reasons = []
-        for client in sorted(self.clients.values(), key=lambda c: c.id):
-            if not client.connected:
-                reason: str | None = "not connected"
-            elif client.drained:
-                reason = client.drained
-            elif not client.lends:
-                reason = "its owner has taken it back"
-            elif not client.placeable:
-                reason = "busy, or has not asked for a task"
-            else:
-                reason = missing(self.room(client), kind)
-            if reason is None and task.world_size > 1:
-                reason = f"fits, but {task.world_size} clients are needed at once"
-            reasons.append((client.id, reason or "fits; it is given out next"))
-        return reasons

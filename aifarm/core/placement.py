@@ -3,15 +3,23 @@
 Queue order (DESIGN section 5): the submitter with the fewest running GPUs, then cores, first;
 among that submitter's own tasks priority, then age. Tasks of equal requirements form a class: if
 the head of a class fits nowhere, none of the class does, so a round looks at heads only. A gang
-gets all its clients or none; smaller tasks behind it may go ahead.
+gets all its clients or none; smaller tasks behind it may go ahead, but not for ever: once it has
+waited for PATIENCE, what it needs is kept free for it (FAULTS row 25).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
 from aifarm.core.task import Needs, Rank, Task
+
+PATIENCE = 600.0
+"""Seconds that a task may wait while others pass it."""
+
+KEEP = 3600.0
+"""Seconds for which clients are kept for a task, and then again are not: what it waits for there
+may take weeks, and half of the time others should have the use of what is free."""
 
 
 class Capacity(Struct, frozen=True):
@@ -64,6 +72,44 @@ class Placement(Struct, frozen=True):
     ranks: tuple[Rank, ...]
 
 
+class Reservation(NamedTuple):
+    """Clients on which nobody may take what a task needs that has waited for long."""
+
+    task_id: str
+    kind: TaskClass
+    client_ids: frozenset[str]
+
+
+class Plan(NamedTuple):
+    """`reserved`: for one task at most, so that no two of them wait for each other's clients."""
+
+    placements: list[Placement]
+    reserved: Reservation | None = None
+
+
+class Lack(NamedTuple):
+    """The first requirement that a client does not meet: how much is needed, how much is there."""
+
+    what: Literal["package", "cpu_cores", "ram", "gpu_memory"]
+    needed: int = 0
+    there: int = 0
+
+    def words(self, there: str = "{} free") -> str:
+        """In words; `there` says what the number is, as "it has {}"."""
+        found = there.format(self.there)
+        match self.what:
+            case "package":
+                return "the farm does not have its package; only clients that fetch it may run it"
+            case "cpu_cores":
+                return f"needs {self.needed} CPU cores, {found}"
+            case "ram":
+                return f"needs {self.needed} MiB of RAM, {found}"
+            case _ if not self.there:
+                return f"needs a GPU with {self.needed} MiB, {there.format('no GPU')}"
+            case _:
+                return f"needs a GPU with {self.needed} MiB, {found} at most on one GPU"
+
+
 Queues = Mapping[TaskClass, Mapping[str, Sequence[QueueKey]]]
 """Waiting tasks: class, then submitter, then in order."""
 
@@ -76,20 +122,18 @@ def queue_key(task: Task) -> QueueKey:
     return QueueKey(-task.priority, task.created_at, task.id)
 
 
-def missing(room: Room, kind: TaskClass) -> str | None:
-    """The first requirement of `kind` that this client cannot meet, in words; None if it fits."""
+def missing(room: Room, kind: TaskClass) -> Lack | None:
+    """The first requirement of `kind` that this client cannot meet; None if it fits."""
     needs = kind.needs
     if not kind.packaged and not room.fetches_only:
-        return "the farm does not have the package; only clients that fetch it themselves may run"
+        return Lack("package")
     if room.cpu_cores < needs.cpu_cores:
-        return f"needs {needs.cpu_cores} CPU cores, {room.cpu_cores} free"
+        return Lack("cpu_cores", needs.cpu_cores, room.cpu_cores)
     if room.ram < needs.ram:
-        return f"needs {needs.ram} MiB of RAM, {room.ram} free"
-    if needs.gpu_memory and _choose_gpu(room, kind) is None:
+        return Lack("ram", needs.ram, room.ram)
+    if needs.gpu_memory and choose_gpu(room, kind) is None:
         usable = [free for pool in _pools(room, kind) for free in pool.values()]
-        best = max(usable, default=None)
-        free = "no GPU free" if best is None else f"at most {best} free on one GPU"
-        return f"needs a GPU with {needs.gpu_memory} MiB, {free}"
+        return Lack("gpu_memory", needs.gpu_memory, max(usable, default=0))
     return None
 
 
@@ -112,28 +156,40 @@ def take(room: Room, kind: TaskClass, gpu: int | None) -> Room:
 
 
 def plan(
-    queues: Queues, rooms: Mapping[str, Room], usage: Mapping[str, Usage]
-) -> Iterator[Placement]:
-    """Yields placements until nothing more fits. Changes none of its arguments.
+    queues: Queues,
+    rooms: Mapping[str, Room],
+    usage: Mapping[str, Usage],
+    at: float = 0.0,
+    wholes: Callable[[], Iterable[Room]] = tuple,
+) -> Plan:
+    """Places until nothing more fits. Changes none of its arguments.
 
-    Cost: for each placement, heads of all classes x submitters, plus clients once; a class that
-    fits nowhere is looked at once.
+    `wholes`: every client that may be given work now or once it is free, as if it held nothing;
+    asked for only where a task has waited for long. Cost: for each placement, heads of all classes
+    x submitters, plus clients once; a class that fits nowhere is looked at once.
     """
     left = dict(rooms)
     used = dict(usage)
     taken: dict[tuple[TaskClass, str], int] = {}
     open_classes = {kind: queues[kind] for kind in queues}
+    placements: list[Placement] = []
+    reserved: Reservation | None = None
     while head := _next_head(open_classes, taken, used):
         kind, submitter, key = head
         chosen = _choose_clients(left.values(), kind)
         if chosen is None:
             del open_classes[kind]
+            if reserved is None and _is_kept_for(at - key.created_at):
+                kept = _choose_wholes(wholes(), left, kind)
+                reserved = Reservation(key.task_id, kind, kept) if kept else None
+                for client_id in kept & left.keys():
+                    left[client_id] = keep_back(left[client_id], kind)
             continue
         taken[kind, submitter] = taken.get((kind, submitter), 0) + 1
         ranks = []
         gpus_taken = 0
         for room in chosen:
-            gpu = _choose_gpu(room, kind)
+            gpu = choose_gpu(room, kind)
             left[room.client_id] = take(room, kind, gpu)
             if room.fetches_only:
                 del left[room.client_id]
@@ -142,7 +198,63 @@ def plan(
         before = used.get(submitter, Usage())
         cores = kind.needs.cpu_cores * kind.world_size
         used[submitter] = Usage(before.gpus + gpus_taken, before.cpu_cores + cores)
-        yield Placement(key.task_id, tuple(ranks))
+        placements.append(Placement(key.task_id, tuple(ranks)))
+    return Plan(placements, reserved)
+
+
+def _is_kept_for(age: float) -> bool:
+    """Whether a task that has waited so many seconds may have clients kept for it."""
+    return age >= PATIENCE and (age - PATIENCE) % (2 * KEEP) < KEEP
+
+
+def keep_back(room: Room, kind: TaskClass) -> Room:
+    """What others may take of a client that is kept for a task of `kind`: all but what it needs.
+
+    A client that takes one task at a time is kept whole.
+    """
+    if room.fetches_only:
+        return Room(room.client_id, -1, -1, fetches_only=True)
+    gpus, shared = dict(room.gpus), dict(room.shared)
+    if kind.needs.gpu_memory:
+        gpu = choose_gpu(room, kind)
+        if gpu is None and kind.share_gpu:  # tasks that end leave more room on the same GPU
+            gpu = max(shared, key=lambda index: (shared[index], -index), default=None)
+        if gpu is not None:
+            gpus.pop(gpu, None)
+            shared.pop(gpu, None)
+    return Room(
+        client_id=room.client_id,
+        cpu_cores=max(room.cpu_cores - kind.needs.cpu_cores, 0),
+        ram=max(room.ram - kind.needs.ram, 0),
+        gpus=gpus,
+        shared=shared,
+        ranks=room.ranks,
+    )
+
+
+def _choose_wholes(
+    wholes: Iterable[Room], left: Mapping[str, Room], kind: TaskClass
+) -> frozenset[str]:
+    """The `world_size` clients that lack least of what `kind` needs; empty if there are too few.
+
+    What is kept for a task makes its clients lack less and less, so the choice is a steady one.
+    """
+
+    def lack(whole: Room) -> tuple[bool, bool, int, int, str]:
+        room = left.get(whole.client_id)
+        if room is None:
+            return (True, True, 0, 0, whole.client_id)
+        needs = kind.needs
+        no_gpu = bool(needs.gpu_memory) and choose_gpu(room, kind) is None
+        cores, ram = needs.cpu_cores - room.cpu_cores, needs.ram - room.ram
+        return (False, no_gpu, max(cores, 0), max(ram, 0), whole.client_id)
+
+    able = sorted((whole for whole in wholes if missing(whole, kind) is None), key=lack)
+    for contract in (False, True):
+        alike = [whole.client_id for whole in able if whole.fetches_only is contract]
+        if len(alike) >= kind.world_size:
+            return frozenset(alike[: kind.world_size])
+    return frozenset()
 
 
 def _next_head(
@@ -190,7 +302,7 @@ def _choose_clients(rooms: Iterable[Room], kind: TaskClass) -> list[Room] | None
 def _waste(room: Room, kind: TaskClass) -> tuple[bool, int, int, int, str]:
     """A free GPU is used even where none is required; then the GPU that fits tightest, then the
     client with most free cores and fewest ranks (spread, for the owners' sake), then the id."""
-    gpu = _choose_gpu(room, kind)
+    gpu = choose_gpu(room, kind)
     spare = 0 if gpu is None else room.shared.get(gpu, room.gpus.get(gpu, 0))
     return (gpu is None, spare, -room.cpu_cores, room.ranks, room.client_id)
 
@@ -200,7 +312,7 @@ def _pools(room: Room, kind: TaskClass) -> tuple[Mapping[int, int], ...]:
     return (room.shared, room.gpus) if kind.share_gpu else (room.gpus,)
 
 
-def _choose_gpu(room: Room, kind: TaskClass) -> int | None:
+def choose_gpu(room: Room, kind: TaskClass) -> int | None:
     """The smallest GPU that suffices, one already shared before a whole one."""
     for pool in _pools(room, kind):
         fits = [(free, index) for index, free in pool.items() if free >= kind.needs.gpu_memory]

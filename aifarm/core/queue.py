@@ -1,6 +1,9 @@
 """The waiting tasks in order, and what each submitter uses: kept up to date entry by entry."""
 
 from bisect import bisect_left, insort
+from collections.abc import Iterator
+from heapq import heappop, heappush, merge
+from itertools import islice
 
 from aifarm.core.placement import QueueKey, TaskClass, Usage, class_of, queue_key
 from aifarm.core.task import Task
@@ -12,6 +15,10 @@ def usage_of(task: Task) -> Usage:
         return Usage()
     live = [rank for rank in task.ranks if not rank.ended]
     return Usage(sum(len(rank.gpus) for rank in live), task.needs.cpu_cores * len(live))
+
+
+FAR = 1_000
+"""Tasks ahead that are counted."""
 
 
 class Queue:
@@ -35,6 +42,45 @@ class Queue:
         for task, sign in ((before, -1), (after, 1)):
             if task is not None:
                 self._account(task.submitter, usage_of(task), sign)
+
+    def position(self, task: Task) -> int | None:
+        """A task's place in the queue, 1 is next; None beyond FAR. One that does not wait yet is
+        counted as if it did."""
+        for place, key in enumerate(islice(self._in_turn(task), FAR), 1):
+            if key.task_id == task.id:
+                return place
+        return None
+
+    def _in_turn(self, extra: Task) -> Iterator[QueueKey]:
+        """Waiting tasks, and `extra`, in the order of their turns if each got what it needs."""
+        waiting: dict[str, list[Iterator[tuple[QueueKey, TaskClass]]]] = {}
+
+        def add(submitter: str, queue: list[QueueKey], kind: TaskClass) -> None:
+            keys = ((key, kind) for key in queue if key.task_id != extra.id)
+            waiting.setdefault(submitter, []).append(keys)
+
+        for kind, queues in self.classes.items():
+            for submitter, queue in queues.items():
+                add(submitter, queue, kind)
+        own = iter([(queue_key(extra), class_of(extra))])
+        waiting.setdefault(extra.submitter, []).append(own)
+        lines = {submitter: merge(*keys) for submitter, keys in waiting.items()}
+        turns: list[tuple[Usage, float, str, QueueKey, TaskClass, str]] = []
+
+        def turn(submitter: str, used: Usage) -> None:
+            head = next(lines[submitter], None)
+            if head is not None:
+                key, kind = head
+                heappush(turns, (used, key.created_at, key.task_id, key, kind, submitter))
+
+        for submitter in lines:
+            turn(submitter, self.usage.get(submitter, Usage()))
+        while turns:
+            used, _, _, key, kind, submitter = heappop(turns)
+            yield key
+            gpus = kind.world_size if kind.needs.gpu_memory else 0
+            cores = kind.needs.cpu_cores * kind.world_size
+            turn(submitter, Usage(used.gpus + gpus, used.cpu_cores + cores))
 
     def _account(self, submitter: str, change: Usage, sign: int) -> None:
         used = self.usage.get(submitter, Usage())

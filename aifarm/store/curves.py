@@ -10,7 +10,7 @@ from itertools import groupby
 from math import inf, nan
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from aifarm.app.records import Series, SummaryRecord
 from aifarm.store.blocks import (
@@ -19,6 +19,7 @@ from aifarm.store.blocks import (
     Curve,
     before,
     concat,
+    cut,
     extreme,
     join,
     merge,
@@ -27,6 +28,9 @@ from aifarm.store.blocks import (
     unpack_curve,
 )
 from aifarm.store.tables import blocks, series
+
+ROWS = 8
+"""Rows that are read at once of a whole history: a row holds at most BLOCK points."""
 
 
 def summaries(
@@ -60,6 +64,47 @@ def curves(
         _curve(connection, name, [piece for row in attempts for piece in pieces[row.id]], points)
         for name, attempts in groupby(rows, lambda row: row.name)
     ]
+
+
+class Line(NamedTuple):
+    """One attempt's part of a metric: its points up to, not including, the step `end`."""
+
+    name: str
+    series_id: int
+    end: float
+
+
+class Part(NamedTuple):
+    """Stored points: how many were read, and those that count."""
+
+    length: int
+    points: Columns
+
+
+def lines(connection: Connection, task_id: str, names: Sequence[str]) -> list[Line]:
+    """By name, the first attempt first."""
+    rows = _series_of(connection, [task_id], names)
+    ends = _ends(rows)
+    return [Line(row.name, row.id, ends[row.id]) for row in rows]
+
+
+def part(connection: Connection, line: Line, at: int) -> Part:
+    """Points from the `at`-th on, as many as a few rows hold; none at the end."""
+    own = (blocks.c.series_id == line.series_id, blocks.c.level == 0)
+    first = select(func.max(blocks.c.start)).where(*own, blocks.c.start <= at)
+    rows = (
+        select(blocks.c.start, blocks.c.length, blocks.c.data)
+        .where(*own, blocks.c.start >= first.scalar_subquery())
+        .order_by(blocks.c.start)
+        .limit(ROWS)
+    )
+    found = [
+        cut(unpack_columns(data, length), max(0, at - start), length)
+        for start, length, data in connection.execute(rows)
+    ]
+    whole = concat(found)
+    kept = whole if line.end == inf else before(whole, int(line.end))
+    return Part(len(whole.step), kept)
 
 
 def _series_of(

@@ -11,8 +11,10 @@ from aifarm.app.ports import ANY, Loaded, Page
 from aifarm.app.records import (
     AttemptRecord,
     CheckpointRecord,
+    ClientSample,
     EventRecord,
     LogLines,
+    MetricPart,
     PackageRecord,
     Series,
     SummaryRecord,
@@ -21,8 +23,9 @@ from aifarm.app.records import (
     UploadRecord,
 )
 from aifarm.app.search import Position, Search
+from aifarm.core.client import Hold
 from aifarm.core.task import FINAL, RankKey, State
-from aifarm.store import curves, tables
+from aifarm.store import curves, samples, tables
 from aifarm.store.errors import StoreConflict, StoreUnavailable
 from aifarm.store.rows import (
     ATTEMPTS,
@@ -156,6 +159,19 @@ class Reads:
                 clients.setdefault(attempt, []).append(client_id)
             return [ATTEMPTS.record(row, clients=clients.get(row.attempt, ())) for row in rows]
 
+    def holds(self, task_id: str) -> list[Hold]:
+        """What the ranks of a task hold, of all its attempts."""
+        table = tables.ranks
+        with self._reading() as connection:
+            return HOLDS.records(
+                connection.execute(select(table).where(table.c.task_id == task_id)).all()
+            )
+
+    def samples(self, client_id: str, since: float, until: float) -> list[ClientSample]:
+        """In order of time, from `since` to before `until`."""
+        with self._reading() as connection:
+            return samples.read(connection, client_id, since, until)
+
     def performance(self, client_id: str) -> tuple[int, int, float]:
         """(completed attempts, ended attempts, mean seconds of the completed) on a client."""
         table, placements = tables.attempts, tables.placements
@@ -237,6 +253,21 @@ class Reads:
         """See `curves`. `points` None: all."""
         with self._reading() as connection:
             return curves.curves(connection, task_id, names, points)
+
+    def points(self, task_id: str, *, names: Sequence[str] = ()) -> Iterator[MetricPart]:
+        """All points, one metric after the other. Each part is read when it is asked for, as of
+        that moment."""
+        with self._reading() as connection:
+            lines = curves.lines(connection, task_id, names)
+        for line in lines:
+            at = 0
+            while True:
+                with self._reading() as connection:
+                    found = curves.part(connection, line, at)
+                at += found.length
+                if not found.length:
+                    break
+                yield MetricPart(line.name, *found.points)
 
     def summaries(
         self, task_ids: Sequence[str], *, names: Sequence[str] = ()

@@ -203,6 +203,16 @@ clients = Table(
     Column("drained", PlainText),
 )
 
+# `data`: what a client used, from `start` on, many samples in one; `coarse`: means of those.
+samples = Table(
+    "samples",
+    metadata,
+    Column("client_id", String, primary_key=True),
+    Column("start", Double, primary_key=True),
+    Column("coarse", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
 tokens = Table(
     "tokens",
     metadata,

@@ -21,6 +21,7 @@ from aifarm.app.records import (
     AttemptRecord,
     CheckpointRecord,
     ClientRecord,
+    ClientSample,
     EventRecord,
     LogLines,
     PackageRecord,
@@ -47,6 +48,7 @@ from aifarm.store.rows import (
     UPLOADS,
     Rows,
 )
+from aifarm.store.samples import SamplesWriter
 from aifarm.store.statements import Statement
 
 _REPLACED = (CLIENTS, TOKENS, ATTEMPTS, HOLDS, UPLOADS, CHECKPOINTS)
@@ -68,6 +70,7 @@ class Buffer:
         self.purged: list[str] = []
         self.logs: list[LogLines] = []
         self.points: dict[RankKey, Points] = {}
+        self.samples: dict[str, list[ClientSample]] = {}
 
     def put_task(self, record: TaskRecord, before: TaskRecord | None) -> None:
         task_id = record.task.id
@@ -91,6 +94,13 @@ class Buffer:
 
     def put_client(self, record: ClientRecord) -> None:
         self._put(CLIENTS, (record.id,), record)
+
+    def drop_client(self, client_id: str) -> None:
+        self._put(CLIENTS, (client_id,), None)
+        self.samples.pop(client_id, None)
+
+    def add_sample(self, client_id: str, sample: ClientSample) -> None:
+        self.samples.setdefault(client_id, []).append(sample)
 
     def put_attempt(self, record: AttemptRecord) -> None:
         self._put(ATTEMPTS, (record.task_id, record.attempt), record)
@@ -154,7 +164,7 @@ class Writer:
         self._update_progress = _guarded([tables.tasks.c[name] for name in _PROGRESS], dialect)
         self._put: dict[Rows[Any], Statement] = {kind: upserting(kind.table) for kind in _REPLACED}
         self._put |= {kind: inserting(kind.table) for kind in _ADDED}
-        removed = (HOLDS, UPLOADS, CHECKPOINTS, PACKAGES)
+        removed = (HOLDS, UPLOADS, CHECKPOINTS, PACKAGES, CLIENTS)
         self._remove = {kind: _removal(kind.table, dialect) for kind in removed}
         self._put_placements = upserting(tables.placements)
         self._put_idempotency = upserting(tables.idempotency)
@@ -167,6 +177,7 @@ class Writer:
         self._remove_tags = Statement(untagged, [tables.facts.c.task_id], dialect)
         self._purge = _purge(dialect)
         self._metrics = MetricsWriter(dialect, upsert)
+        self._samples = SamplesWriter(dialect, upsert)
 
     def write(self, connection: Connection, buffer: Buffer) -> None:
         """Executes the buffer in the connection's transaction. Raises StoreConflict."""
@@ -175,6 +186,8 @@ class Writer:
             gone = [list(key) for key, record in records.items() if record is None]
             if gone:
                 self._remove[kind].many(connection, gone)
+            if gone and kind is CLIENTS:
+                self._samples.drop(connection, [client_id for (client_id,) in gone])
             kept = [kind.values(record) for record in records.values() if record is not None]
             self._put[kind].many(connection, kept)
         placed = [
@@ -188,12 +201,14 @@ class Writer:
         self._insert_logs.many(connection, segments)
         ended = {task_id for task_id, (record, _) in buffer.tasks.items() if record.task.final}
         self._metrics.write(connection, buffer.points, ended)
+        self._samples.write(connection, buffer.samples)
         for statement in self._purge:
             statement.many(connection, [[task_id] for task_id in buffer.purged])
 
     def forget(self) -> None:
         """A transaction failed: what memory says of the database is wrong."""
         self._metrics.forget()
+        self._samples.forget()
 
     def _write_tasks(self, connection: Connection, buffer: Buffer) -> None:
         new = [TASKS.values(record) for record, before in buffer.tasks.values() if before is None]

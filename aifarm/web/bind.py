@@ -23,7 +23,7 @@ from aifarm.app.errors import (
     Unauthorized,
 )
 from aifarm.app.scopes import Principal
-from aifarm.web.http import File, Host, Request, Response, Route
+from aifarm.web.http import File, Host, Request, Response, Route, Stream
 from aifarm.web.spool import Spool
 from aifarm.wire.agent import ErrorBody
 from aifarm.wire.codec import WireError, decode_body, decode_query, encode
@@ -159,9 +159,12 @@ class FarmHandler(RequestHandler):
         except WireError as error:
             raise InvalidRequest(error.message, field=error.field) from None
 
-    async def answer(self, response: Response | File, route: Route) -> None:
+    async def answer(self, response: Response | File | Stream, route: Route) -> None:
         if isinstance(response, File):
             await self.send_file(response)
+            return
+        if isinstance(response, Stream):
+            await self.send_stream(response)
             return
         self.set_status(response.status or route.status)
         for name, value in response.headers.items():
@@ -188,6 +191,18 @@ class FarmHandler(RequestHandler):
         async for chunk in self._chunks(artifacts.read(file.key, file.parts, start, stop)):
             self.write(chunk)
             await self.flush()
+        self.finish()
+
+    async def send_stream(self, stream: Stream) -> None:
+        """An error while nothing is sent yet is answered as one; later ones cut the connection."""
+        pieces = self._chunks(stream.pieces)
+        first = await anext(pieces, b"")
+        self.set_header("Content-Type", stream.content_type)
+        self.set_header("Content-Disposition", f'inline; filename="{stream.filename}"')
+        self.write(first)
+        async for piece in pieces:
+            await self.flush()
+            self.write(piece)
         self.finish()
 
     async def _chunks(self, chunks: Any) -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
 """What a route's function is given and gives back: values, without a handler around them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,7 +87,16 @@ class File(Struct, frozen=True):
     filename: str
 
 
-Function = Callable[[Request], Awaitable[Response | File]]
+class Stream(Struct, frozen=True):
+    """Text made piece by piece, none of them empty, off the event loop, as fast as the reader
+    takes it."""
+
+    pieces: Iterator[bytes]
+    content_type: str
+    filename: str
+
+
+Function = Callable[[Request], Awaitable[Response | File | Stream]]
 
 
 class Route(Struct, frozen=True):

@@ -1,10 +1,14 @@
-"""Counts and use at this moment, as documented; histories are a task's own (`tasks.metrics`)."""
+"""Counts and use at this moment, as documented, and whole histories as CSV."""
 
-from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Iterator
+from csv import writer
+from math import inf, isnan
 from statistics import fmean
 
+from aifarm.app.records import MetricPart
 from aifarm.core.task import State
-from aifarm.web.http import Request, Response
+from aifarm.web.http import Request, Response, Stream
 from aifarm.web.tasks import find
 from aifarm.wire import rest
 from aifarm.wire.agent import Resources
@@ -41,6 +45,37 @@ async def task(request: Request) -> Response:
             timestamp=whole_seconds(request.facade.clock()),
         )
     )
+
+
+async def csv(request: Request) -> Stream:
+    """Every point of a task's metrics as CSV: name, step, time (seconds since the epoch), value.
+    One metric after the other, each as one line over all attempts; a value that is no number is
+    empty. Made as it is read, so that its size does not matter."""
+    record = await find(request)
+    query = request.query
+    names = [name for name in query.names.split(",") if name]
+    last = inf if query.last_step is None else query.last_step
+    parts = request.facade.store.points(record.task.id, names=names)
+    pieces = _csv(parts, query.first_step, last)
+    return Stream(pieces, "text/csv; charset=utf-8", f"{record.task.id}-metrics.csv")
+
+
+def _csv(parts: Iterator[MetricPart], first: int, last: float) -> Iterator[bytes]:
+    text = io.StringIO()
+    rows = writer(text, lineterminator="\n")
+    rows.writerow(("name", "step", "time", "value"))
+    for part in parts:
+        rows.writerows(
+            (part.name, step, time, "" if isnan(value) else value)
+            for step, time, value in zip(part.step, part.time, part.value, strict=True)
+            if first <= step <= last
+        )
+        if text.tell():
+            yield text.getvalue().encode()
+            text.seek(0)
+            text.truncate()
+    if text.tell():  # there were no points: the names of the columns alone
+        yield text.getvalue().encode()
 
 
 def _usage(request: Request, client_ids: Iterable[str]) -> rest.Usage:

@@ -26,7 +26,7 @@ class Outgoing:
     def send(self, frame: bytes) -> asyncio.Future[Any] | None:
         """Hands a text frame to the connection. The future is done once the peer's kernel has it;
         None when the connection is closed."""
-        if self._waiting + len(frame) > BUDGET:
+        if self._waiting and self._waiting + len(frame) > BUDGET:
             self.abort()
             return None
         try:

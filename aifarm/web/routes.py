@@ -3,7 +3,7 @@
 from typing import Any
 
 from aifarm.app.scopes import Scope
-from aifarm.web import checkpoints, clients, lists, metrics, packages, tasks, tokens, uploads
+from aifarm.web import checkpoints, clients, lists, logs, metrics, packages, tasks, tokens, uploads
 from aifarm.web.http import Function, Route
 from aifarm.wire import query, rest
 
@@ -34,6 +34,7 @@ _CREATE = {"body": rest.CreateTask, "status": 201}
 _UPDATE = {"body": rest.UpdateStatus}
 _TASK = "/tasks/{task_id}"
 _PACKAGE = "/packages/{name}/{version}"
+_CLIENT = "/clients/{client_id}"
 _CHECKPOINT = f"{_TASK}/checkpoints/{{checkpoint_id}}"
 
 ROUTES: tuple[Route, ...] = (
@@ -50,6 +51,7 @@ ROUTES: tuple[Route, ...] = (
     *_v2("GET", "/tasks", READ, lists.list_v2, rest.TaskFullList, query=query.TaskQuery),
     *_v2("POST", "/tasks", SUBMIT, tasks.create_v2, rest.TaskFull, **_CREATE),
     *_v2("POST", "/tasks/bulk", OWN, lists.bulk, rest.BulkResults, body=rest.BulkTasks),
+    *_v2("POST", "/tasks/check", SUBMIT, tasks.check, rest.Check, body=rest.CreateTask),
     *_v2("GET", _TASK, READ, tasks.get_v2, rest.TaskFull),
     *_v2("PATCH", _TASK, OWN, tasks.edit, rest.TaskFull, body=rest.EditTask),
     *_v2("DELETE", _TASK, OWN, tasks.delete, status=204),
@@ -67,10 +69,12 @@ ROUTES: tuple[Route, ...] = (
     *_v2("GET", f"{_TASK}/why", READ, tasks.why, rest.Why),
     *_v2("GET", f"{_TASK}/attempts", READ, tasks.attempts, rest.AttemptList),
     *_v2("GET", f"{_TASK}/events", READ, tasks.events, rest.EventList, query=query.EventQuery),
-    *_v2("GET", f"{_TASK}/logs", READ, tasks.logs, rest.LogPage, query=query.LogQuery),
+    *_v2("GET", f"{_TASK}/logs", READ, logs.page, rest.LogPage, query=query.LogQuery),
+    *_v2("GET", f"{_TASK}/logs.txt", READ, logs.text, query=query.LogTextQuery),
     *_v2(
         "GET", f"{_TASK}/metrics", READ, tasks.metrics, rest.MetricHistory, query=query.MetricQuery
     ),
+    *_v2("GET", f"{_TASK}/metrics.csv", READ, metrics.csv, query=query.CsvQuery),
     *_v2("GET", f"{_TASK}/checkpoints", READ, checkpoints.list_all, rest.CheckpointList),
     *_v2("DELETE", _CHECKPOINT, OWN, checkpoints.delete, status=204),
     *_v2("GET", f"{_CHECKPOINT}/data", FETCH, checkpoints.data),
@@ -84,7 +88,18 @@ ROUTES: tuple[Route, ...] = (
     ),
     *_v2("GET", "/events", READ, tasks.events, rest.EventList, query=query.EventQuery),
     *_v2("GET", "/clients", READ, clients.list_v2, rest.ClientFullList),
-    *_v2("GET", "/clients/{client_id}", READ, clients.get_v2, rest.ClientFull),
+    *_v2("GET", _CLIENT, READ, clients.get_v2, rest.ClientFullDetails),
+    *_v2("DELETE", _CLIENT, ADMIN, clients.forget, status=204),
+    *_v2("PUT", f"{_CLIENT}/drain", ADMIN, clients.drain, rest.ClientFull, body=rest.DrainClient),
+    *_v2("GET", f"{_CLIENT}/events", READ, clients.events, rest.EventList, query=query.EventQuery),
+    *_v2(
+        "GET",
+        f"{_CLIENT}/history",
+        READ,
+        clients.history,
+        rest.ClientHistory,
+        query=query.HistoryQuery,
+    ),
     *_v2("GET", "/packages", READ, packages.list_all, rest.PackageList, query=query.PackageQuery),
     *_v2("GET", _PACKAGE, READ, packages.show, rest.PackageFull),
     *_v2("DELETE", _PACKAGE, Scope.PUBLISH, packages.delete, status=204),

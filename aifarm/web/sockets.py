@@ -7,6 +7,7 @@ with them, and a browser's Origin must be one of the farm's own names all the sa
 import asyncio
 import logging
 import re
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from aifarm.app.errors import FarmError, Forbidden, InvalidRequest, NotFound
 from aifarm.app.links import Link
-from aifarm.app.live import Mailbox
+from aifarm.app.live import Mailbox, News, frames
 from aifarm.app.messages import error_body
 from aifarm.app.scopes import Principal, Scope
 from aifarm.app.views import event_full
@@ -34,6 +35,9 @@ _CLIENT_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 
 PROGRESS_SECONDS = 0.1
 """News of progress alone waits this long, so that a reader gets the latest of it."""
+
+MAX_MISSED = 10_000
+"""Events of the farm that a reader who was away may catch up with."""
 
 
 class FarmSocket(WebSocketHandler, FarmHandler):
@@ -177,45 +181,52 @@ class LiveSocket(FarmSocket):
 
         facade = self.host.facade
         with facade.following(wanted.topics, wake) as mailbox:
-            seen = wanted.since or 0
-            if wanted.since is not None:
-                seen = await self._catch_up(mailbox, wanted.since)
-            await self._send(facade.snapshot(mailbox))
+            seen = await self._catch_up(mailbox, wanted.since)
+            await self._send_snapshot(mailbox, wanted.since is not None and seen is None)
             while True:
                 await any_news.wait()
                 if not urgent.is_set():
                     await _either(urgent, PROGRESS_SECONDS)
                 urgent.clear()
                 any_news.clear()
-                frame = [
-                    message
-                    for message in mailbox.drain()
-                    if not (isinstance(message, live.Happened) and message.event.id <= seen)
-                ]
-                await self._send(*frame)  # what comes meanwhile gathers in the mailbox
-                if mailbox.lost_events:
-                    mailbox.lost_events = False
-                    await self._send(facade.snapshot(mailbox))
+                missed, mailbox.missed = mailbox.missed, False
+                # What comes while this is sent gathers in the mailbox.
+                await self._send(one for one in mailbox.drain() if not _seen(one.message, seen))
+                if missed:
+                    await self._send_snapshot(mailbox, missed)
 
-    async def _catch_up(self, mailbox: Mailbox, since: int) -> int:
-        """Sends the events that the reader has missed. Returns the last one's number."""
+    async def _catch_up(self, mailbox: Mailbox, since: int | None) -> int | None:
+        """Sends the events that the reader has missed. Returns the number of the last one that it
+        has now; None where it names none, there are too many, or the farm never came so far."""
         facade = self.host.facade
+        if since is None or not 0 <= facade.feed.last_event - since <= MAX_MISSED:
+            return None
         loop = asyncio.get_running_loop()
         while since < facade.feed.last_event:
             read = partial(facade.store.events, after=since)
             found = await loop.run_in_executor(self.host.executor, read)
             if not found:
                 break
-            missed = [live.Happened(event_full(e)) for e in found if mailbox.follows(e)]
-            await self._send(*missed)
+            missed = [event_full(event) for event in found if mailbox.follows(event)]
+            await self._send(News(live.Happened(event)) for event in missed)
             since = found[-1].id
         return since
 
-    async def _send(self, *messages: live.Message) -> None:
-        """As one frame. Returns once the reader's kernel has it."""
-        written = self.outgoing.send(encode(list(messages))) if messages else None
-        if written is not None:
-            await written
+    async def _send_snapshot(self, mailbox: Mailbox, missed: bool) -> None:
+        for part in self.host.facade.snapshot(mailbox, missed):
+            await self._send([News(part)])
+
+    async def _send(self, news: Iterable[News]) -> None:
+        """Returns once the reader's kernel has them all."""
+        for frame in frames(news):
+            written = self.outgoing.send(frame)
+            if written is not None:
+                await written
+
+
+def _seen(message: live.Message, seen: int | None) -> bool:
+    """Whether it is an event that the reader has."""
+    return seen is not None and isinstance(message, live.Happened) and message.event.id <= seen
 
 
 async def _either(urgent: asyncio.Event, seconds: float) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 from msgspec.structs import replace
 
-from aifarm.app import care, operations, views
+from aifarm.app import care, operations, reasons, views
 from aifarm.app.errors import InvalidRequest, NotFound
 from aifarm.app.records import TaskRecord
 from aifarm.core.task import FINAL, State
@@ -129,36 +129,32 @@ async def delete(request: Request) -> Response:
     return Response()
 
 
+async def check(request: Request) -> Response:
+    """A dry run: what would become of this submission if it were made now. Nothing is stored.
+
+    One that is not valid is answered as its creation would be.
+    """
+    operation = operations.check_task(request.content, request.by, request.host.names)
+    return Response(reasons.check(await request.write(operation)))
+
+
 async def why(request: Request) -> Response:
-    """Computed when asked, from what is free now."""
-    task_id = request.params["task_id"]
-    record, reasons = await request.write(operations.why(task_id))
-    return Response(
-        rest.Why(
-            id=task_id,
-            status=record.task.state.value,
-            summary=_summary(record, reasons),
-            clients=[rest.Missing(client, reason) for client, reason in reasons],
-        )
-    )
-
-
-def _summary(record: TaskRecord, reasons: list[tuple[str, str]]) -> str:
-    task = record.task
-    if not task.waiting:
-        return f"It does not wait: it is {task.state.value}."
-    if not reasons:
-        return "No client has ever connected; start an agent: aifarm-agent --server URL."
-    wanted = "a client" if task.world_size == 1 else f"{task.world_size} clients at once"
-    if all(reason == "not connected" for _, reason in reasons):
-        return f"It waits for {wanted}; none is connected."
-    return f"It waits for {wanted} that fits and is free."
+    """Why a task waits: for each client the first requirement that it misses, and what would let
+    the task start. Worked out when asked, from what is free now."""
+    record, explained = await request.write(operations.why(request.params["task_id"]))
+    return Response(reasons.why(record, explained))
 
 
 async def attempts(request: Request) -> Response:
+    """Every try of a task, the first one first, with its ranks: where each ran, how far it is, and
+    what it ran with."""
     record = await find(request)
-    found = await request.read(request.facade.store.attempts, record.task.id)
-    return Response(rest.AttemptList([views.attempt_full(attempt) for attempt in found]))
+    store = request.facade.store
+    found = await request.read(store.attempts, record.task.id)
+    holds = {hold.key: hold.seq for hold in await request.read(store.holds, record.task.id)}
+    return Response(
+        rest.AttemptList([views.attempt_full(attempt, record.task, holds) for attempt in found])
+    )
 
 
 async def events(request: Request) -> Response:
@@ -170,33 +166,7 @@ async def events(request: Request) -> Response:
     found = await request.read(
         request.facade.store.events, after=after, task_id=task_id, limit=request.query.limit
     )
-    following = found[-1].id if found else after
-    return Response(rest.EventList([views.event_full(event) for event in found], following))
-
-
-async def logs(request: Request) -> Response:
-    """Lines of one rank; of the latest attempt where none is named."""
-    record = await find(request)
-    query = request.query
-    lines = await request.read(
-        request.facade.store.log,
-        record.task.id,
-        attempt=record.task.attempt if query.attempt is None else query.attempt,
-        rank=query.rank,
-        first=query.first,
-        limit=query.limit,
-    )
-    total = await request.read(request.facade.store.log_length, lines.key)
-    return Response(
-        rest.LogPage(
-            attempt=lines.key.attempt,
-            rank=lines.key.rank,
-            first=lines.first,
-            next=lines.first + len(lines.lines),
-            total=total,
-            lines=list(lines.lines),
-        )
-    )
+    return Response(views.event_list(found, after))
 
 
 async def metrics(request: Request) -> Response:

@@ -54,8 +54,18 @@ class Memory(Struct, frozen=True):
     used: Natural = 0
 
 
+class GpuProcess(Struct, frozen=True, omit_defaults=True):
+    """A process that computes on a GPU: whose it is, its program, and the MiB that it holds."""
+
+    pid: Natural
+    user: str | None = None
+    name: str | None = None
+    memory: Natural | None = None
+
+
 class Gpu(Struct, frozen=True, omit_defaults=True):
-    """One GPU. `utilization` in percent, `temperature` in °C; None where NVML does not say."""
+    """One GPU. `utilization` in percent, `temperature` in °C, `processes` that compute on it; None
+    where NVML does not say."""
 
     id: Natural
     name: str
@@ -63,6 +73,7 @@ class Gpu(Struct, frozen=True, omit_defaults=True):
     uuid: str | None = None
     utilization: float | None = None
     temperature: float | None = None
+    processes: tuple[GpuProcess, ...] | None = None
 
 
 class Resources(Struct, frozen=True):
@@ -74,11 +85,12 @@ class Resources(Struct, frozen=True):
 
 
 class SystemInfo(Struct, frozen=True, omit_defaults=True):
-    """Use in percent; `resources` is optional and, for a contract-only client, its capacity."""
+    """Use in percent, None where unknown; `resources` is optional and, for a contract-only client,
+    its capacity."""
 
-    cpu_usage: float = 0.0
-    ram_usage: float = 0.0
-    gpu_usage: float | None = 0.0
+    cpu_usage: float | None = None
+    ram_usage: float | None = None
+    gpu_usage: float | None = None
     resources: Resources | None = None
 
 

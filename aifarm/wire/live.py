@@ -27,11 +27,18 @@ class FromServer(Struct, frozen=True, tag_field="type"):
 
 
 class Snapshot(FromServer, frozen=True, tag="snapshot"):
-    """The present state of what was subscribed to, as of event number `event`."""
+    """The present state of what was subscribed to, as of event number `event`: it replaces what the
+    reader knew. Of the farm, tasks that are not final; finished ones where a topic names them.
+
+    `more`: another part follows, which adds to this one. `missed`: events went by that are not
+    sent, because there were too many of them since the reader's last; the events route has them.
+    """
 
     event: int
     tasks: list[TaskFull]
     clients: list[ClientFull]
+    more: bool = False
+    missed: bool = False
 
 
 class TaskChanged(FromServer, frozen=True, tag="task"):
@@ -49,15 +56,25 @@ class ClientChanged(FromServer, frozen=True, tag="client"):
     client: ClientFull
 
 
+class ClientForgotten(FromServer, frozen=True, tag="client_forgotten"):
+    event: int
+    id: str
+
+
 class Happened(FromServer, frozen=True, tag="event"):
     event: EventFull
 
 
 class PointsAdded(FromServer, frozen=True, tag="points"):
-    """New metric points of rank 0. `gap`: earlier ones were dropped for this slow reader; the
-    history has them."""
+    """New metric points of rank 0 of an attempt. `gap`: earlier ones were dropped for this slow
+    reader; the history has them.
+
+    A reader that subscribes first and loads the history then has every point; those it has twice
+    are equal in attempt and step.
+    """
 
     task_id: str
+    attempt: int
     points: list[Point]
     gap: bool = False
 
@@ -80,6 +97,7 @@ Message = (
     | TaskChanged
     | TaskDeleted
     | ClientChanged
+    | ClientForgotten
     | Happened
     | PointsAdded
     | LinesAdded

@@ -96,13 +96,28 @@ class EventQuery(Query, frozen=True, kw_only=True):
     limit: Limit = MAX_LIMIT
 
 
+Lines = Annotated[int, Meta(ge=1, le=MAX_LINES)]
+
+
 class LogQuery(Query, frozen=True, kw_only=True):
-    """Lines from `first` on; of the latest attempt where none is named."""
+    """Lines from `first` on, or the last `tail`; of the latest attempt where none is named."""
 
     attempt: Index | None = None
     rank: Index = 0
     first: Natural = 0
-    limit: Annotated[int, Meta(ge=1, le=MAX_LINES)] = 1_000
+    limit: Lines = 1_000
+    tail: Lines | None = None
+
+
+class LogTextQuery(Query, frozen=True, kw_only=True):
+    """All lines, or the last `tail` of each rank; of the latest attempt where none is named.
+
+    `rank`: a number, or "all".
+    """
+
+    attempt: Index | None = None
+    rank: Index | Literal["all"] = 0
+    tail: Lines | None = None
 
 
 class MetricQuery(Query, frozen=True, kw_only=True):
@@ -110,6 +125,23 @@ class MetricQuery(Query, frozen=True, kw_only=True):
 
     names: Text = ""
     points: Annotated[int, Meta(ge=1, le=100_000)] | Literal["all"] = 1_000
+
+
+class CsvQuery(Query, frozen=True, kw_only=True):
+    """`names`: separated by commas; all else. Steps `first_step` to `last_step`, both included."""
+
+    names: Text = ""
+    first_step: Natural = 0
+    last_step: Natural | None = None
+
+
+class HistoryQuery(Query, frozen=True, kw_only=True):
+    """`since` and `until` in ISO 8601 with a time zone; the last day where they are not given.
+    `points`: at most so many entries."""
+
+    since: Timestamp | None = None
+    until: Timestamp | None = None
+    points: Annotated[int, Meta(ge=1, le=10_000)] = 500
 
 
 class PackageQuery(Paged, frozen=True, kw_only=True):

@@ -132,6 +132,13 @@ class UpdateStatus(Request, frozen=True, kw_only=True):
     reason: Text | None = None
 
 
+class DrainClient(Request, frozen=True, kw_only=True):
+    """Whether a client is to get no new tasks; what it runs goes on. `reason` is shown to all."""
+
+    drained: bool
+    reason: Text | None = None
+
+
 class CreateToken(Request, frozen=True, kw_only=True):
     """`expires` in seconds from now. An agent's token may be bound to one `client_id`."""
 
@@ -399,23 +406,74 @@ class StatusFull(Struct, frozen=True):
     updated_at: Timestamp
 
 
+class Holder(Struct, frozen=True):
+    """A task that holds what another one waits for."""
+
+    id: str
+    submitter: str
+
+
 class Missing(Struct, frozen=True):
-    """Why one client does not take a waiting task now."""
+    """Why one client does not take a waiting task now.
+
+    `never`: it is too small, whatever ends on it; otherwise it is busy (with `tasks`, where it is
+    tasks that hold what is missing), away, drained or taken back.
+    """
 
     client: str
     reason: str
+    never: bool = False
+    tasks: list[Holder] = []
 
 
 class Why(Struct, frozen=True):
-    """`summary` in one sentence; `clients` the first requirement that each one misses."""
+    """`summary` in one sentence; `clients` the first requirement that each one misses.
+
+    `position`: its place in the queue, 1 is next; null when it does not wait or is far behind.
+    `hints`: what would let it start, each in one sentence, the nearest first.
+    """
 
     id: str
     status: str
     summary: str
     clients: list[Missing]
+    position: int | None = None
+    hints: list[str] = []
+
+
+class Check(Struct, frozen=True):
+    """What would become of a submission; nothing is stored.
+
+    `would_start`: enough clients are free now. `fits`: those it could start on at once; `could`:
+    those that are large enough, and busy, away, drained or taken back now; `misses`: why each
+    client that is not in `fits` is not. `position` in the queue if it had to wait, 1 is next;
+    null is far behind. `hints` as in `Why`.
+    """
+
+    would_start: bool
+    position: int | None
+    fits: list[str]
+    could: list[str]
+    misses: list[Missing]
+    summary: str
+    hints: list[str]
+
+
+class RankFull(Struct, frozen=True):
+    """One rank of an attempt. `seq`: how many of its messages are durable, null once it has let go
+    of its client. `state`: as last observed; null of an attempt that another has followed.
+    `provenance`: what its worker said of itself, empty until it runs."""
+
+    rank: int
+    client: str
+    seq: int | None
+    state: str | None
+    provenance: dict[str, JSON]
 
 
 class AttemptFull(Struct, frozen=True):
+    """One try. `clients` by rank number; `provenance` by rank number as text, as in `ranks`."""
+
     attempt: int
     clients: list[str]
     assigned_at: Timestamp
@@ -424,6 +482,7 @@ class AttemptFull(Struct, frozen=True):
     outcome: str | None
     message: str | None
     provenance: dict[str, JSON]
+    ranks: list[RankFull]
 
 
 class AttemptList(Struct, frozen=True):
@@ -553,6 +612,43 @@ class ClientFull(Struct, frozen=True):
     tasks: list[ClientTask]
     drained: str | None
     last_seen: Timestamp
+
+
+class PerformanceFull(Struct, frozen=True):
+    """Attempts that ended on a client. `average_time`: seconds of the completed ones;
+    `success_rate` 0..1; null where nothing has ended yet."""
+
+    completed_tasks: int
+    ended_attempts: int
+    average_time: float | None
+    success_rate: float | None
+
+
+class ClientFullDetails(ClientFull, frozen=True):
+    performance: PerformanceFull
+
+
+class GpuHistory(Struct, frozen=True):
+    """One GPU over time: MiB in use, percent, and °C."""
+
+    id: int
+    memory_used: list[float | None]
+    utilization: list[float | None]
+    temperature: list[float | None]
+
+
+class ClientHistory(Struct, frozen=True):
+    """What a client used over time: columns of equal length, means of `seconds` each.
+
+    `cpu` and `ram` in percent. Unknown is null, and where the client was away there is no entry.
+    """
+
+    client: str
+    seconds: float
+    time: list[Timestamp]
+    cpu: list[float | None]
+    ram: list[float | None]
+    gpus: list[GpuHistory]
 
 
 class ClientFullList(Struct, frozen=True):

@@ -104,11 +104,12 @@ class RunningServer:
             compression=None,
         )
 
-    def live(self, token: str | None = None) -> ClientConnection:
+    def live(self, token: str | None = None, **options: Any) -> ClientConnection:
         return connect(
             f"ws://127.0.0.1:{self.port}/api/v2/live",
             additional_headers={"Authorization": f"Bearer {token or self.admin_token}"},
             compression=None,
+            **options,
         )
 
     def publish(self, name: str = "model", version: str = "1.0", source: str = MODEL) -> None:

@@ -55,6 +55,10 @@ class ScriptedAgent:
         self._seq = 0
         return self.task.farm
 
+    def beat(self, **info: Any) -> None:
+        """A heartbeat. Nothing answers it."""
+        self._say(wire.Heartbeat(system_info=wire.SystemInfo(**info)))
+
     def running(self) -> None:
         self._about(wire.TaskState, state="running", step=0)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -90,6 +91,111 @@ def test_points_reach_the_reader_of_a_task(server: RunningServer) -> None:
         assert http.get(f"/api/v2/tasks/{task_id}").json()["metrics"] == {"loss": 0.5}
         history = http.get(f"/api/v2/tasks/{task_id}/metrics").json()
         assert history["series"][0]["value"] == [0.5]
+
+
+def test_no_event_is_lost_or_doubled_over_many_cuts(server: RunningServer) -> None:
+    http = server.http()
+    with reading(server) as reader:
+        first = seen = reader.subscribe("farm")["event"]
+    heard = []
+    with ThreadPoolExecutor(1) as elsewhere:
+        posting = elsewhere.submit(
+            lambda: [http.post("/api/v2/tasks", json=BODY).json()["id"] for _ in range(60)]
+        )
+        while len(heard) < 60:
+            with reading(server) as reader:
+                reader.say({"type": "subscribe", "topics": ["farm"], "since": seen})
+                for _ in range(min(7, 60 - len(heard))):
+                    heard.append(reader.hear("event")["event"])
+                    seen = heard[-1]["id"]
+        submitted = posting.result()
+    assert [event["id"] for event in heard] == list(range(first + 1, first + 61))
+    assert [event["task_id"] for event in heard] == submitted
+
+
+def test_a_reader_ahead_of_the_farm_is_told_that_it_missed_something(
+    server: RunningServer,
+) -> None:
+    """As after the farm's database was restored from a copy."""
+    with reading(server) as reader:
+        reader.say({"type": "subscribe", "topics": ["farm"], "since": 1_000_000})
+        snapshot = reader.hear("snapshot")
+        assert (snapshot["missed"], snapshot["more"]) == (True, False)
+        task_id = server.http().post("/api/v2/tasks", json=BODY).json()["id"]
+        assert reader.hear("event")["event"]["task_id"] == task_id
+
+
+def test_a_new_subscription_replaces_the_one_before(server: RunningServer) -> None:
+    http = server.http()
+    one, two = (http.post("/api/v2/tasks", json=BODY).json()["id"] for _ in range(2))
+    with reading(server) as reader:
+        assert reader.subscribe(f"task:{one}")["tasks"][0]["id"] == one
+        assert reader.subscribe(f"task:{two}")["tasks"][0]["id"] == two
+        for task_id in (one, two):
+            http.put(f"/api/v2/tasks/{task_id}/status", json={"status": "stopped"})
+        assert reader.hear("event")["event"]["task_id"] == two
+        assert reader.subscribe(f"task:{one}")["tasks"][0]["status"] == "stopped"
+
+
+def test_a_large_snapshot_comes_in_parts(server: RunningServer) -> None:
+    http = server.http()
+    made = {http.post("/api/v2/tasks", json=BODY).json()["id"] for _ in range(501)}
+    with reading(server) as reader:
+        parts = [reader.subscribe("farm"), reader.hear("snapshot")]
+    assert [part["more"] for part in parts] == [True, False]
+    assert {task["id"] for part in parts for task in part["tasks"]} == made
+
+
+def test_history_and_feed_together_have_every_point(server: RunningServer) -> None:
+    http = server.http()
+    with server.socket("ws1") as client, reading(server) as reader:
+        client.send('{"type": "task_request"}')
+        task_id = http.post("/api/v2/tasks", json=BODY).json()["id"]
+        client.recv(timeout=20)
+        progress = {"type": "task_progress", "task_id": task_id, "progress": 5}
+
+        def train(*steps: int) -> None:
+            for step in steps:
+                client.send(json.dumps({**progress, "metrics": {"loss": float(step)}}))
+
+        train(*range(100))
+        reader.subscribe(f"task:{task_id}")
+        train(*range(100, 200))
+        history = http.get(f"/api/v2/tasks/{task_id}/metrics", params={"points": "all"}).json()
+        have = {step: value for one in history["series"] for step, value in _points_of(one)}
+        train(200)
+        while 200.0 not in have.values():
+            added = reader.hear("points")
+            assert added["attempt"] == 1
+            have |= {step: values["loss"] for step, _, values in added["points"]}
+    assert sorted(have.values()) == [float(step) for step in range(201)]
+
+
+def _points_of(series: dict[str, Any]) -> Iterator[tuple[int, float]]:
+    return zip(series["step"], series["value"], strict=True)
+
+
+def test_a_reader_that_does_not_read_gets_the_latest_state_when_it_does(
+    server: RunningServer,
+) -> None:
+    http = server.http()
+    with server.socket("ws1") as client, server.live(max_queue=1) as socket:
+        client.send('{"type": "task_request"}')
+        task_id = http.post("/api/v2/tasks", json=BODY).json()["id"]
+        client.recv(timeout=20)
+        reader = Reader(socket)
+        reader.subscribe("farm", f"task:{task_id}")
+        padding = {f"metric{number}": 0.5 for number in range(200)}
+        progress = {"type": "task_progress", "task_id": task_id, "metrics": padding}
+        for number in range(1_000):
+            client.send(json.dumps({**progress, "progress": number / 10}))
+        client.send(json.dumps({"type": "task_result", "task_id": task_id, "status": "completed"}))
+        assert json.loads(client.recv(timeout=120))["received"] is True
+        heard = [reader.hear("task")["task"]]
+        while heard[-1]["status"] != "completed":
+            heard.append(reader.hear("task")["task"])
+    assert len(heard) < 1_000
+    assert heard[-1]["progress"] == 100.0
 
 
 def test_a_bad_subscription_is_answered(shared_server: RunningServer) -> None:

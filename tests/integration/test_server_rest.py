@@ -221,5 +221,11 @@ def test_a_waiting_task_says_why(server: RunningServer) -> None:
         socket.recv(timeout=20)
         told = http.get(f"/api/v2/tasks/{task_id}/why").json()
     assert told["clients"] == [
-        {"client": "ws1", "reason": "needs a GPU with 80000 MiB, no GPU free"}
+        {
+            "client": "ws1",
+            "reason": "too small: needs a GPU with 80000 MiB, it has no GPU",
+            "never": True,
+            "tasks": [],
+        }
     ]
+    assert told["summary"] == "No client of this farm is large enough for it."

@@ -1,12 +1,14 @@
 """What is typed wrongly ends in one sentence and exit code 2; and what NVML answers."""
 
+import os
 import sys
 import types
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
-from aifarm.wire.agent import Gpu, Memory
+from aifarm.wire.agent import Gpu, GpuProcess, Memory
 from aifarm_agent import cli
 from aifarm_agent.gpus import Gpus
 
@@ -103,6 +105,14 @@ class Nvml(types.ModuleType):
             raise RuntimeError("Not Supported")
         return 61
 
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):  # noqa: N802
+        if handle == 1:
+            raise RuntimeError("Not Supported")
+        return [
+            types.SimpleNamespace(pid=os.getpid(), usedGpuMemory=3000 << 20),
+            types.SimpleNamespace(pid=2**22 + 1, usedGpuMemory=None),
+        ]
+
 
 @pytest.fixture
 def nvml(monkeypatch):
@@ -113,9 +123,14 @@ def nvml(monkeypatch):
 
 
 def test_gpus_are_described_as_far_as_they_say(nvml):
+    own = psutil.Process()
+    processes = (
+        GpuProcess(os.getpid(), own.username(), own.name(), 3000),
+        GpuProcess(2**22 + 1),
+    )
     assert Gpus().describe() == (
-        Gpu(0, "NVIDIA RTX 3080", Memory(10240, 3072), "GPU-0abc", 80.0, 61.0),
-        Gpu(1, "NVIDIA RTX 3080", Memory(10240, 3072), "GPU-1abc", None, None),
+        Gpu(0, "NVIDIA RTX 3080", Memory(10240, 3072), "GPU-0abc", 80.0, 61.0, processes),
+        Gpu(1, "NVIDIA RTX 3080", Memory(10240, 3072), "GPU-1abc", None, None, None),
     )
 
 

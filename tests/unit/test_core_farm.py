@@ -103,6 +103,10 @@ class FarmMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ people
 
+    @rule()
+    def long_wait(self) -> None:
+        self.world.long_wait()
+
     @rule(tasks=st.lists(new_tasks, min_size=1, max_size=3))
     def submit(self, tasks: list[Task]) -> None:
         for task in tasks:

@@ -24,6 +24,7 @@ from aifarm.core.task import (
     Task,
     Withdraw,
 )
+from aifarm.core.why import explain
 from core_world import snapshot
 
 ROOM = Capacity(cpu_cores=4, ram=4, gpus=(8, 16))
@@ -71,6 +72,10 @@ class Story:
     def resize(self, name: str, room: Capacity) -> Outcome:
         self.farm.resize(name, room)
         return self._batch(NOTHING)
+
+    def why(self) -> list[tuple[str, str]]:
+        misses = explain(self.farm, self.task()).misses
+        return [(miss.client_id, miss.reason) for miss in misses]
 
     def wish(self, desired: Desired, task_id: str = "t") -> Outcome:
         event = DesiredSet(at=1.0, desired=desired, by="ada")
@@ -140,7 +145,7 @@ def test_an_owner_who_takes_the_machine_back_gets_no_new_work_and_may_lend_it_ag
     assert [note.kind for note in reclaimed.notes] == ["reclaimed"]
     assert assigned(story.submit()) == []
     assert story.task("before").state is State.ASSIGNED
-    assert story.farm.why(story.task()) == [("a", "its owner has taken it back")]
+    assert story.why() == [("a", "its owner has taken it back")]
     assert story._batch(story.farm.lend("a", False)) == NOTHING
     assert assigned(story._batch(story.farm.lend("a", True))) == [("a", FIRST)]
 
@@ -635,16 +640,16 @@ def test_a_waiting_task_says_of_each_client_what_it_misses() -> None:
     story.resize("small", Capacity(2, 4))
     story.submit("other", needs=Needs(cpu_cores=3))
     story.submit(needs=Needs(cpu_cores=4))
-    assert story.farm.why(story.task()) == [
+    assert story.why() == [
         ("busy", "needs 4 CPU cores, 1 free"),
-        ("drained", "repairs"),
+        ("drained", "drained: repairs"),
         ("gone", "not connected"),
-        ("silent", "busy, or has not asked for a task"),
-        ("small", "needs 4 CPU cores, 2 free"),
+        ("silent", "too small: needs 4 CPU cores, it has 1"),
+        ("small", "too small: needs 4 CPU cores, it has 2"),
     ]
 
 
 def test_a_waiting_gang_says_where_it_would_fit() -> None:
     story = Story("a")
     story.submit(world_size=2)
-    assert story.farm.why(story.task()) == [("a", "fits, but 2 clients are needed at once")]
+    assert story.why() == [("a", "fits, but 2 clients are needed at once")]

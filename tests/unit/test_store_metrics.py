@@ -1,7 +1,7 @@
 """Metric points through the store: nothing lost, one line per metric, as coarse as asked for."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from math import isnan, nan
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from sqlalchemy import event
 
-from aifarm.app.records import Points, Series, TaskRecord, TaskSpec
+from aifarm.app.records import MetricPart, Points, Series, TaskRecord, TaskSpec
 from aifarm.core.task import RankKey, State, Task
 from aifarm.store import SqlStore, open_store
 from aifarm.store.blocks import BLOCK, BUCKETS
@@ -148,8 +148,19 @@ def check_coarse(series: Series, line: list[Row], points: int) -> None:
     assert begin == len(line)
 
 
+def check_parts(parts: Iterable[MetricPart], farm: Farm) -> None:
+    """All parts together are the lines."""
+    found: dict[str, list[Row]] = {}
+    for part in parts:
+        found.setdefault(part.name, []).extend(zip(*part[1:], strict=True))
+    assert list(found) == farm.names()
+    for name, rows in found.items():
+        assert list(map(repr, rows)) == list(map(repr, farm.line(name)))
+
+
 def check(farm: Farm) -> None:
     names = farm.names()
+    check_parts(farm.store.points(farm.task_id), farm)
     whole = farm.store.series(farm.task_id, points=None)
     assert [series.name for series in whole] == names
     for series in whole:
@@ -205,6 +216,17 @@ def test_every_history_of_points_reads_as_the_model_says(
         else:
             farm.end()
     check(farm)
+
+
+def test_parts_of_a_history_that_grows_and_is_sealed_meanwhile_fit_together(farm: Farm) -> None:
+    for at in range(0, BLOCK - 100, 50):
+        farm.add(1, farm.points("loss", 50, at))
+    parts = farm.store.points(farm.task_id)
+    read = [next(parts), next(parts)]
+    for at in range(BLOCK - 100, 2 * BLOCK, 50):
+        farm.add(1, farm.points("loss", 50, at))
+    assert farm.rows(0)[0] == BLOCK
+    check_parts([*read, *parts], farm)
 
 
 def test_a_long_tail_becomes_sealed_blocks_with_roll_ups(farm: Farm) -> None:
