@@ -34,7 +34,9 @@ def feed() -> Feed:
 
 def record(task_id: str = "t", progress: float = 0.0, deleted: bool = False) -> TaskRecord:
     spec = TaskSpec("training", "model", {})
-    return TaskRecord(Task(task_id, "ada", 1.0), spec, progress, deleted_at=2.0 if deleted else None)
+    return TaskRecord(
+        Task(task_id, "ada", 1.0), spec, progress, deleted_at=2.0 if deleted else None
+    )
 
 
 def event(number: int, task_id: str | None = "t", client_id: str | None = None) -> EventRecord:
