@@ -6,12 +6,12 @@ one that raises changes nothing.
 
 import hashlib
 import re
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from msgspec.structs import replace
 
 from aifarm.app.draft import Draft
-from aifarm.app.errors import Conflict, InvalidRequest, NotFound
+from aifarm.app.errors import Conflict, NotFound
 from aifarm.app.lookup import checkpoint_of, checkpoint_to_begin_with, ref_of, task_record
 from aifarm.app.records import (
     About,
@@ -28,10 +28,10 @@ from aifarm.core.why import Explanation, explain
 from aifarm.wire.agent import PackageRef
 from aifarm.wire.codec import encode
 from aifarm.wire.rest import CreateTask, CreateToken, RetryTask, UpdateStatus
+from aifarm.wire.rules import DOCUMENTED
 from aifarm.wire.types import JSON
 
 _MODEL_PATH = re.compile(r"^/models/([^/]+)/([^/]+)/?$")
-_DOCUMENTED = ("batch_size", "learning_rate", "epochs")
 
 
 def create_task(
@@ -176,47 +176,21 @@ def _once(
 
 
 def _spec(draft: Draft, body: CreateTask, own_hosts: frozenset[str]) -> TaskSpec:
-    if body.n_clients > 1 and not body.distributed:
-        raise InvalidRequest(
-            "n_clients above 1 needs distributed: true.",
-            field="distributed",
-            expected="true where n_clients is above 1",
-        )
-    config: dict[str, JSON] = {}
-    for name in _DOCUMENTED:
-        value = getattr(body, name)
-        if value is not None and name in body.config:
-            raise InvalidRequest(
-                f"{name} stands both in the body and in config; give it once.",
-                field=f"config.{name}",
-                expected="absent",
-            )
-        if value is not None:
-            config[name] = value
+    own = {name: getattr(body, name) for name in DOCUMENTED}
+    config: dict[str, JSON] = {name: value for name, value in own.items() if value is not None}
     name, version = body.name, body.version
     package = None
-    if body.url is None or _is_own(body.url, own_hosts):
-        if body.url is not None:
-            path = _MODEL_PATH.match(urlsplit(body.url).path)
+    url = _split(body.url)
+    if url is None or url.netloc.rpartition("@")[2].lower() in {"", *own_hosts}:
+        if url is not None:
+            path = _MODEL_PATH.match(url.path)
             if path is None:
                 raise NotFound(f"There is no model at {body.url}.", field="url")
             where = path[1], path[2]
-        elif version is None:
-            raise InvalidRequest(
-                "Say which package: a url, or name and version.",
-                field="version",
-                expected="a published version of the package",
-            )
         else:
-            where = name, version
+            where = name, version or ""
         package = _pinned(draft, *where)
         version = version or package.version
-    elif urlsplit(body.url).scheme not in ("http", "https"):
-        raise InvalidRequest(
-            "A model's url begins with http:// or https://.",
-            field="url",
-            expected="an http or https URL",
-        )
     return TaskSpec(
         type=body.type,
         name=name,
@@ -231,8 +205,11 @@ def _spec(draft: Draft, body: CreateTask, own_hosts: frozenset[str]) -> TaskSpec
     )
 
 
-def _is_own(url: str, own_hosts: frozenset[str]) -> bool:
-    return url.startswith("/") or urlsplit(url).netloc.rpartition("@")[2].lower() in own_hosts
+def _split(url: str | None) -> SplitResult | None:
+    try:
+        return urlsplit(url) if url is not None else None
+    except ValueError:
+        raise NotFound(f"Nothing can be at {url}: it is no URL.", field="url") from None
 
 
 def _pinned(draft: Draft, name: str, version: str) -> PackageRef:
@@ -277,6 +254,17 @@ def why(task_id: str) -> Operation:
     return operation
 
 
+def probe() -> Operation:
+    """Shows that the writer works: after a commit that failed, by writing what is so already."""
+
+    def operation(draft: Draft) -> None:
+        if not draft.sound:
+            for token in draft.tokens.values():
+                draft.put("put_token", token)
+
+    return operation
+
+
 def add_package(record: PackageRecord) -> Operation:
     """(the package, whether it is new). Immutable: other content under the same name conflicts."""
 
@@ -302,12 +290,6 @@ def create_token(body: CreateToken, digest: str, by: Principal) -> Operation:
     """A token whose secret hashes to `digest`."""
 
     def operation(draft: Draft) -> TokenRecord:
-        if body.client_id is not None and body.role != "agent":
-            raise InvalidRequest(
-                "Only an agent's token is bound to a client.",
-                field="client_id",
-                expected="absent unless role is agent",
-            )
         record = TokenRecord(
             id=draft.new_id(),
             name=body.name,

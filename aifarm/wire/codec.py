@@ -6,7 +6,8 @@ refuse them, since their Structs forbid it.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 
@@ -14,9 +15,10 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from aifarm.wire.agent import FromClient, FromServer
+from aifarm.wire.headers import HEADERS
+from aifarm.wire.rules import RULES
 
-T = TypeVar("T")
-Q = TypeVar("Q", bound=Struct)
+S = TypeVar("S", bound=Struct)
 
 MAX_DEPTH = 32
 """Nesting accepted in one body or message; deeper ones only serve attacks."""
@@ -25,13 +27,14 @@ encode = msgspec.json.Encoder().encode
 
 
 class WireError(ValueError):
-    """`message` is one sentence; `field` the path of what is wrong, or ""."""
+    """`message` is one sentence; `field` the path of what is wrong, or ""; `expected` as well."""
 
-    def __init__(self, message: str, field: str = "") -> None:
+    def __init__(self, message: str, field: str = "", expected: str = "") -> None:
         # What was sent may be quoted in it: one line of it, and not all of a megabyte.
         self.message = " ".join(message.split())[:500]
         super().__init__(self.message)
         self.field = field
+        self.expected = expected
 
 
 class _General(Struct):
@@ -72,23 +75,66 @@ def decode_server(frame: bytes | str) -> FromServer:
         raise explain(error) from None
 
 
-def decode_body(body: bytes, shape: type[T]) -> T:
-    """A REST body as `shape`. Raises WireError, also where it nests deeper than MAX_DEPTH."""
+def decode_body(body: bytes, shape: type[S]) -> S:
+    """A REST body as `shape`, its RULES kept. Raises WireError, also where it nests deeper than
+    MAX_DEPTH."""
     if depth(body) > MAX_DEPTH:
         raise WireError(f"The body nests deeper than {MAX_DEPTH} levels.")
     try:
-        return msgspec.json.decode(body, type=shape)
+        decoded = _decoded(body, shape)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise explain(error) from None
+    for rule in RULES.get(shape, ()):
+        if not rule.holds(decoded):
+            raise WireError(rule.message, rule.field, rule.expected)
+    return decoded
 
 
-def decode_query(values: Mapping[str, Sequence[str]], shape: type[Q]) -> Q:
+def _decoded(body: bytes, shape: type[S]) -> S:
+    """JSON has one kind of number: where an integer is wanted, 5.0 is one."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        refusal = error
+    value = msgspec.json.decode(body)
+    while _made_whole(value, refusal):
+        try:
+            return msgspec.convert(value, shape)
+        except msgspec.ValidationError as error:
+            refusal = error
+    raise refusal
+
+
+def _made_whole(value: Any, refusal: msgspec.ValidationError) -> bool:
+    """Whether the float that was refused is a whole number, and is an int in `value` now."""
+    found = _NOT_WHOLE.match(str(refusal))
+    if found is None:
+        return False
+    *parents, name = found[1].split(".")
+    for parent in parents:
+        value = value[parent]
+    whole = value[name].is_integer()
+    if whole:
+        value[name] = int(value[name])
+    return bool(whole)
+
+
+_NOT_WHOLE = re.compile(r"Expected `int.*`, got `float` - at `\$\.([\w.]+)`$")
+
+
+def decode_query(values: Mapping[str, Sequence[str]], shape: type[S]) -> S:
     """A query's text values as `shape`: a list takes all of a parameter's values, anything else
     the last one. Raises WireError naming the parameter."""
     lists = _lists(shape)
     asked = {name: found if name in lists else found[-1] for name, found in values.items()}
     try:
-        return msgspec.convert(asked, shape, strict=False)
+        query = msgspec.convert(asked, shape, strict=False)
+        for name, value in asked.items():
+            found = getattr(query, name)
+            # Text that is read as null, or as seconds since the epoch, is neither to us.
+            if found is None or (isinstance(found, datetime) and value[4:5] != "-"):
+                raise WireError(f"{value!r} is no value for {name}: leave it out.", name)
+        return query
     except msgspec.ValidationError as error:
         known = ", ".join(field.name for field in msgspec.structs.fields(shape))
         wrong = explain(error)
@@ -106,6 +152,19 @@ def _lists(shape: type[Struct]) -> frozenset[str]:
     return frozenset(
         field.name for field in fields if isinstance(field.type, msgspec.inspect.ListType)
     )
+
+
+def check_headers(given: Mapping[str, str], names: Iterable[str]) -> None:
+    """Whether the HEADERS of these names are what they may be. Raises WireError naming the one."""
+    for name in names:
+        text, header = given.get(name), HEADERS[name]
+        if text is None and not header.required:
+            continue
+        try:
+            msgspec.convert(text, header.shape)
+        except msgspec.ValidationError as error:
+            what = explain(error).message if text is not None else "it is missing"
+            raise WireError(f"The header {name} is not valid: {what}.", name) from None
 
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)

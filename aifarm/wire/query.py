@@ -8,11 +8,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from aifarm.wire.types import Identifier, Name, Natural, Project, Tag, Text, Timestamp
+from aifarm.wire.types import Identifier, Name, Natural, Project, Tag, Timestamp
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
 MAX_LINES = 10_000
 
+# A whole request line and its headers have 64 KiB, and a character may take 12 bytes of a URL.
+Word = Annotated[str, Meta(max_length=256)]
+Words = Annotated[str, Meta(max_length=2048)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
 Index = Annotated[int, Meta(ge=0, le=2**31)]
 
@@ -46,16 +49,16 @@ class TaskFilter(Query, frozen=True, kw_only=True):
     """
 
     status: Annotated[list[Status], Meta(max_length=8)] = []
-    submitter: Text | None = None
+    submitter: Word | None = None
     project: Project | None = None
     tag: Annotated[list[Tag], Meta(max_length=16)] = []
     name: Annotated[list[Name], Meta(max_length=16)] = []
-    prefix: Text | None = None
-    search: Text | None = None
+    prefix: Word | None = None
+    search: Word | None = None
     since: Timestamp | None = None
     until: Timestamp | None = None
     parent: Identifier | None = None
-    where: Annotated[list[Text], Meta(max_length=16)] = []
+    where: Annotated[list[Word], Meta(max_length=16)] = []
     deleted: bool = False
 
 
@@ -70,9 +73,9 @@ class TaskQuery(TaskFilter, frozen=True, kw_only=True):
 
     page: Annotated[int, Meta(ge=1, le=2**31)] = 1
     limit: Limit = DEFAULT_LIMIT
-    sort: Text = "-created_at"
-    cursor: Text | None = None
-    summaries: Annotated[list[Text], Meta(max_length=32)] = []
+    sort: Word = "-created_at"
+    cursor: Words | None = None
+    summaries: Annotated[list[Word], Meta(max_length=32)] = []
 
 
 StatusV1 = Literal["pending", "running", "paused", "completed", "failed", "stopped"]
@@ -82,8 +85,8 @@ class TaskQueryV1(Paged, frozen=True, kw_only=True):
     """Newest first, or by `sort`. `prefix`: of the id."""
 
     status: Annotated[list[StatusV1], Meta(max_length=6)] = []
-    submitter: Text | None = None
-    prefix: Text | None = None
+    submitter: Word | None = None
+    prefix: Word | None = None
     sort: Literal["created_at", "-created_at", "updated_at", "-updated_at", "status", "-status"] = (
         "-created_at"
     )
@@ -123,14 +126,14 @@ class LogTextQuery(Query, frozen=True, kw_only=True):
 class MetricQuery(Query, frozen=True, kw_only=True):
     """`points`: about how many of each curve, or "all". `names`: separated by commas; all else."""
 
-    names: Text = ""
+    names: Words = ""
     points: Annotated[int, Meta(ge=1, le=100_000)] | Literal["all"] = 1_000
 
 
 class CsvQuery(Query, frozen=True, kw_only=True):
     """`names`: separated by commas; all else. Steps `first_step` to `last_step`, both included."""
 
-    names: Text = ""
+    names: Words = ""
     first_step: Natural = 0
     last_step: Natural | None = None
 

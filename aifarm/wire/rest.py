@@ -34,6 +34,9 @@ PART_SIZE = 8 << 20
 MAX_BODY = 1 << 20
 """Bytes in a JSON body."""
 
+URL = r"^(https?://|/models/)[!-~]+$(?!\n)"
+"""Of a model: http or https, in the characters that a URL has; or a path on the farm itself."""
+
 # ---------------------------------------------------------------- requests
 
 
@@ -65,7 +68,7 @@ class CreateTask(Request, frozen=True, kw_only=True):
 
     type: Literal["training"] = "training"
     name: Name
-    url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+    url: Annotated[str, Meta(pattern=URL, max_length=2048)] | None = None
     version: Name | None = None
     batch_size: Annotated[int, Meta(ge=1, le=2**31)] | None = None
     learning_rate: Annotated[float, Meta(gt=0, le=1e6)] | None = None
@@ -658,3 +661,17 @@ class ClientFullList(Struct, frozen=True):
 class Health(Struct, frozen=True):
     status: str
     version: str
+
+
+class System(Struct, frozen=True):
+    """The server. `queued` operations wait for the writer, `clients` and `sockets` are connected;
+    the data folder's disk in MiB; `uptime` in seconds."""
+
+    version: str
+    database: str
+    uptime: float
+    queued: int
+    clients: int
+    sockets: int
+    disk_total: int
+    disk_free: int
