@@ -32,6 +32,7 @@ from aifarm.core.task import Note
 from aifarm.store import StoreError, open_store
 from aifarm.web.app import application
 from aifarm.web.http import Host
+from aifarm.web.monitor import Monitor
 from aifarm.web.tokens import new_secret
 from aifarm.wire.rest import PART_SIZE
 
@@ -84,6 +85,7 @@ async def _serve(settings: Settings) -> None:
         artifacts = open_artifacts(settings.artifacts or (data_dir / "artifacts").as_uri())
     except (StoreError, ArtifactError) as error:
         raise ServerError(str(error)) from None
+    monitor = Monitor()
     facade = Facade(
         store,
         artifacts,
@@ -93,12 +95,15 @@ async def _serve(settings: Settings) -> None:
         executor=WriterThread(),
         post=loop.call_soon_threadsafe,
         settings=FarmSettings(settings.lease, settings.heartbeat, settings.reattach),
+        observer=monitor,
     )
+    monitor.watch(facade)
+    measuring = asyncio.create_task(monitor.watch_loop())
     try:
         facade.start()
         await _first_token(facade, data_dir / "admin-token")
         with ThreadPoolExecutor(BLOCKING_THREADS, "aifarm-io") as executor:
-            host = _host(settings, facade, executor, data_dir, port)
+            host = _host(settings, facade, monitor, executor, data_dir, port)
             server = HTTPServer(
                 application(host),
                 ssl_options=_tls(settings),
@@ -118,6 +123,7 @@ async def _serve(settings: Settings) -> None:
             facade.links.close_all(1001, "the server is shutting down")
             await server.close_all_connections()
     finally:
+        measuring.cancel()
         await loop.run_in_executor(None, facade.stop)
         store.close()
 
@@ -175,6 +181,7 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
 def _host(
     settings: Settings,
     facade: Facade,
+    monitor: Monitor,
     executor: ThreadPoolExecutor,
     data_dir: Path,
     port: int,
@@ -187,6 +194,8 @@ def _host(
         spool=data_dir / "spool",
         names=frozenset(f"{name}:{port}" for name in names) | names,
         allowed=frozenset(names),
+        monitor=monitor,
+        started=time.monotonic(),
     )
 
 

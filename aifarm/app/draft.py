@@ -84,6 +84,7 @@ class Draft:
             self._commands,
         )
         self.last_event = 0
+        self.sound = True
 
     def load(self, at: float) -> None:
         """What the store holds; every rank is out of contact until its client says hello."""
@@ -309,6 +310,7 @@ class Draft:
 
     def commit(self) -> Changes:
         """The batch is durable: make it the present, and hand out what it changed."""
+        self.sound = self.sound or not self.empty
         touched = self.farm.ledger.touched()
         ids = dict.fromkeys(
             key for table, key in touched if table is self.farm.tasks or table is self.records
@@ -347,6 +349,7 @@ class Draft:
 
     def drop(self) -> None:
         """The batch could not be made durable: it never was."""
+        self.sound = False
         self.rollback((0, self.last_event - len(self._events), *(0 for _ in self._lists)))
 
     def _whole(self, task_id: str) -> TaskRecord:

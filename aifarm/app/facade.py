@@ -18,6 +18,7 @@ from aifarm.app.draft import Changes, Draft
 from aifarm.app.errors import FarmError
 from aifarm.app.links import Links
 from aifarm.app.live import Feed, Mailbox
+from aifarm.app.observer import Observer
 from aifarm.app.ports import Artifacts, Clock, NewId, Store
 from aifarm.app.records import ClientRecord, TaskRecord, TokenRecord
 from aifarm.app.scopes import Principal, principal
@@ -115,6 +116,7 @@ class Facade:
         executor: Executor,
         post: Callable[[Callable[[], None]], None],
         settings: Settings,
+        observer: Observer | None = None,
     ) -> None:
         self.store = store
         self.artifacts = artifacts
@@ -123,7 +125,10 @@ class Facade:
         self.view = View()
         self.feed = Feed(self.show_client)
         self._draft = Draft(store, new_id)
-        self._writer = Writer(store, self._draft, clock, executor, post, self._deliver)
+        self._observer = observer or Observer()
+        self._writer = Writer(
+            store, self._draft, clock, executor, post, self._deliver, self._observer
+        )
         self.links = Links(
             self._writer.submit,
             clock,
@@ -156,6 +161,11 @@ class Facade:
         """Closes every connection and ends when what was queued is written."""
         self.links.close_all(1001, "the server is shutting down")
         self._writer.stop()
+
+    @property
+    def queued(self) -> int:
+        """Operations that wait for the writer."""
+        return self._writer.queued
 
     def submit(self, operation: Operation, done: Done) -> None:
         """`done` gets the operation's value, or the FarmError, once it is durable."""
@@ -224,6 +234,7 @@ class Facade:
 
     def _deliver(self, changes: Changes, answer: Callable[[], None]) -> None:
         """Answers before commands: a client is welcomed before it is given work."""
+        self._observer.delivered(changes, self.view.task)
         moved = self.view.update(changes)
         answer()
         self.links.dispatch(changes.commands)

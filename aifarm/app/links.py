@@ -89,6 +89,7 @@ class Links:
         self._links: dict[str, Link] = {}
         self._opened: set[Link] = set()
         self._away: dict[str, float] = {}
+        self.lapsed = 0
         self._gate = Gate()
         self._sampled: dict[str, float] = {}
         self._acks: dict[tuple[Link, str, int, int], wire.Ack] = {}
@@ -178,6 +179,7 @@ class Links:
         now = self._monotonic()
         for client_id in [name for name, deadline in self._away.items() if deadline <= now]:
             del self._away[client_id]
+            self.lapsed += 1
             self._submit(_lapse(client_id), _ignore)
 
     # ------------------------------------------------------------ first messages

@@ -96,6 +96,10 @@ class Store(Protocol):
     """Durable truth. `transaction` belongs to the one writer thread; every other method reads
     committed data, may be called from any thread, and blocks."""
 
+    @property
+    def kind(self) -> str:
+        """The database's name: "sqlite"."""
+
     def transaction(self) -> AbstractContextManager[Write]: ...
     def load(self) -> Loaded: ...
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from aifarm.app.draft import Changes, Draft
 from aifarm.app.errors import FarmError, Unavailable
+from aifarm.app.observer import Observer
 from aifarm.app.ports import Clock, Store
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Writer:
         executor: Executor,
         post: Callable[[Callable[[], None]], None],
         deliver: Callable[[Changes, Callable[[], None]], None],
+        observer: Observer,
     ) -> None:
         self._store = store
         self._draft = draft
@@ -63,6 +65,7 @@ class Writer:
         self._executor = executor
         self._post = post
         self._deliver = deliver
+        self._observer = observer
         self._queue: deque[tuple[Operation, Done]] = deque()
 
     def start(self) -> None:
@@ -71,6 +74,10 @@ class Writer:
     def stop(self) -> None:
         """Ends after what is queued has been written."""
         self._executor.stop()
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
 
     def submit(self, operation: Operation, done: Done) -> None:
         """Queues an operation. It must touch nothing but the draft it is given."""
@@ -94,8 +101,10 @@ class Writer:
                 replies.append((done, self._apply(operation)))
             draft.place()
             if not draft.empty:
+                began = time.perf_counter()
                 with self._store.transaction() as tx:
                     draft.write(tx)
+                self._observer.committed(len(batch), time.perf_counter() - began)
         except Exception as error:
             draft.drop()
             refusal = error if isinstance(error, FarmError) else Unavailable()

@@ -51,6 +51,10 @@ class Reads:
         self._database = database
         self._closed = False
 
+    @property
+    def kind(self) -> str:
+        return self._database.dialect.name
+
     def load(self) -> Loaded:
         with self._reading() as connection:
             unfinished = select(tables.tasks).where(tables.tasks.c.state.in_(_NOT_FINAL))

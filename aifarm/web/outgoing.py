@@ -20,20 +20,20 @@ class Outgoing:
 
     def __init__(self, handler: WebSocketHandler) -> None:
         self._handler = handler
-        self._waiting = 0
+        self.waiting = 0
         self._stuck: asyncio.TimerHandle | None = None
 
     def send(self, frame: bytes) -> asyncio.Future[Any] | None:
         """Hands a text frame to the connection. The future is done once the peer's kernel has it;
         None when the connection is closed."""
-        if self._waiting and self._waiting + len(frame) > BUDGET:
+        if self.waiting and self.waiting + len(frame) > BUDGET:
             self.abort()
             return None
         try:
             written = asyncio.ensure_future(self._handler.write_message(frame))
         except WebSocketClosedError:
             return None
-        self._waiting += len(frame)
+        self.waiting += len(frame)
         if self._stuck is None:
             loop = asyncio.get_running_loop()
             self._stuck = loop.call_later(DEADLINE, self.abort)
@@ -49,10 +49,10 @@ class Outgoing:
             connection._abort()
 
     def _sent(self, done: asyncio.Future[Any], size: int) -> None:
-        self._waiting -= size
+        self.waiting -= size
         if not done.cancelled():
             done.exception()  # a connection that closed meanwhile is told by on_close
-        if self._waiting == 0:
+        if self.waiting == 0:
             self._settle()
 
     def _settle(self) -> None:

@@ -111,6 +111,7 @@ class AgentSocket(FarmSocket):
 
     def open(self, *args: str, **kwargs: str) -> None:
         self.set_nodelay(True)
+        self.host.monitor.opened("agent", self.outgoing)
         self.link = self.host.facade.links.opened(self.client_id, self.principal, self)
 
     def send(self, message: ServerMessage) -> None:
@@ -118,6 +119,7 @@ class AgentSocket(FarmSocket):
 
     def take(self, message: str) -> None:
         assert self.link is not None  # noqa: S101  open() came first
+        self.host.monitor.heard(len(message))
         try:
             decoded = decode_client(message)
         except WireError as error:
@@ -129,6 +131,7 @@ class AgentSocket(FarmSocket):
         self.host.facade.links.refuse(self.link, error)
 
     def on_close(self) -> None:
+        self.host.monitor.closed(self.outgoing)
         if self.link is not None:
             self.host.facade.links.closed(self.link)
 
@@ -144,6 +147,7 @@ class LiveSocket(FarmSocket):
 
     def open(self, *args: str, **kwargs: str) -> None:
         self.set_nodelay(True)
+        self.host.monitor.opened("live", self.outgoing)
 
     def take(self, message: str) -> None:
         try:
@@ -159,6 +163,7 @@ class LiveSocket(FarmSocket):
         self.outgoing.send(encode([live.Refused(error_body(error))]))
 
     def on_close(self) -> None:
+        self.host.monitor.closed(self.outgoing)
         if self.reading is not None:
             self.reading.cancel()
 

@@ -17,7 +17,7 @@ from aifarm.artifacts import open_artifacts
 from aifarm.core.task import Note
 from aifarm.store import open_store
 from aifarm.wire.agent import ServerMessage, TaskRequest, TaskResult
-from aifarm.wire.rest import CreateTask
+from aifarm.wire.rest import CreateTask, CreateToken
 
 ADA = Principal("t1", "ada", "researcher")
 BODY = CreateTask(name="model", url="http://elsewhere/models/model/1")
@@ -170,3 +170,16 @@ def test_routine_events_of_a_task_are_capped(farm: Farm) -> None:
     farm.ask(often)
     kinds = [event.kind for event in farm.disk.store.events(task_id=task_id, limit=5000)]
     assert kinds.count("checkpoint") == ROUTINE_EVENTS
+
+
+def test_a_probe_fails_while_nothing_can_be_stored_and_no_longer(farm: Farm) -> None:
+    farm.ask(operations.create_token(CreateToken(name="ada", role="admin"), "digest", ADA))
+    commits = farm.disk.commits
+    assert farm.ask(operations.probe()) is None
+    farm.disk.full = True
+    assert isinstance(farm.create(), Unavailable)
+    assert isinstance(farm.ask(operations.probe()), Unavailable)
+    farm.disk.full = False
+    assert farm.ask(operations.probe()) is None
+    assert farm.ask(operations.probe()) is None
+    assert farm.disk.commits == commits + 1, "only doubt is worth a commit"
