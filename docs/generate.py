@@ -1,13 +1,18 @@
 """Writes the pages of docs/ that are drawn from the code: `make docs`. A test holds them to it."""
 
 import inspect
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from aifarm.core.lifecycle import IGNORED, TRANSITIONS
 from aifarm.core.task import ACTIVE, FINAL, State, TaskEvent
+from aifarm.web.asyncapi import asyncapi
+from aifarm.web.openapi import openapi
+from aifarm.web.routes import BASES, ROUTES
 
 DOCS = Path(__file__).parent
 
@@ -133,7 +138,15 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def pages() -> dict[Path, str]:
-    return {DOCS / "reference" / "task-life.md": task_life()}
+    return {
+        DOCS / "reference" / "task-life.md": task_life(),
+        DOCS / "reference" / "openapi.json": _json(openapi(ROUTES, BASES)),
+        DOCS / "reference" / "asyncapi.json": _json(asyncapi()),
+    }
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

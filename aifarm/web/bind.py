@@ -26,7 +26,7 @@ from aifarm.app.scopes import Principal
 from aifarm.web.http import File, Host, Request, Response, Route, Stream
 from aifarm.web.spool import Spool
 from aifarm.wire.agent import ErrorBody
-from aifarm.wire.codec import WireError, decode_body, decode_query, encode
+from aifarm.wire.codec import WireError, check_headers, decode_body, decode_query, encode
 from aifarm.wire.rest import ErrorEnvelope
 
 log = logging.getLogger(__name__)
@@ -95,6 +95,11 @@ class FarmHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
+        if status_code == STATUS["METHOD_NOT_ALLOWED"]:  # one that Tornado does not know
+            try:
+                self.accept(self.request.method or "")
+            except FarmError as refusal:
+                error = refusal
         self.answer_error(_domain(error, status_code))
 
     def answer_error(self, error: FarmError) -> None:
@@ -124,7 +129,8 @@ class FarmHandler(RequestHandler):
         check_host(self.request.host, self.host)
         route = self.methods.get(method)
         found = None
-        if route is None or route.scope is not None:
+        open_to_all = all(one.scope is None for one in self.methods.values())
+        if not open_to_all:
             found = principal_of(self.request.headers, self.host)
         if route is None:
             allowed = ", ".join(sorted(self.methods))
@@ -145,6 +151,7 @@ class FarmHandler(RequestHandler):
             for name, values in self.request.query_arguments.items()
         }
         try:
+            check_headers(self.request.headers, route.headers)
             return Request(
                 host=self.host,
                 route=route,
@@ -153,11 +160,12 @@ class FarmHandler(RequestHandler):
                 query=decode_query(asked, route.query),
                 headers=self.request.headers,
                 body=self.request.body,
-                content=decode_body(self.request.body or b"{}", route.body) if route.body else None,
+                content=_content(self.request.body, route),
                 **body,
             )
         except WireError as error:
-            raise InvalidRequest(error.message, field=error.field) from None
+            expected = {"expected": error.expected} if error.expected else {}
+            raise InvalidRequest(error.message, field=error.field, **expected) from None
 
     async def answer(self, response: Response | File | Stream, route: Route) -> None:
         if isinstance(response, File):
@@ -167,14 +175,15 @@ class FarmHandler(RequestHandler):
             await self.send_stream(response)
             return
         self.set_status(response.status or route.status)
+        raw = isinstance(route.answer, str)
+        self.set_header("Content-Type", route.answer if raw else "application/json")
         for name, value in response.headers.items():
             self.set_header(name, value)
         if response.body is None:
             self.set_status(204)
             self.finish()
             return
-        self.set_header("Content-Type", "application/json")
-        self.finish(encode(response.body))
+        self.finish(response.body if raw else encode(response.body))
 
     async def send_file(self, file: File) -> None:
         """Streams stored bytes; a Range of one piece is honoured, others get the whole."""
@@ -302,6 +311,14 @@ def _domain(error: Any, status: int) -> FarmError:
         refusal.code = code  # type: ignore[misc]
         return refusal
     return FarmError("Something went wrong in the farm; its log has the details.")
+
+
+def _content(body: bytes, route: Route) -> Any:
+    """The JSON body in the route's shape; None where it takes none, or bytes."""
+    shape = route.body
+    if shape is None or isinstance(shape, str):
+        return None
+    return decode_body(body or b"{}", shape)
 
 
 def _component(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Checkpoints over REST: what researchers load, keep and delete; agents resume from them."""
+"""What researchers load, keep and delete, and agents resume from."""
 
 from aifarm.app import care, views
 from aifarm.app.errors import NotFound

@@ -1,8 +1,7 @@
-"""Clients over REST, and the farm's own health."""
+"""The farm's workstations."""
 
 from msgspec.structs import replace
 
-import aifarm
 from aifarm.app import clients as operations
 from aifarm.app import views
 from aifarm.app.errors import InvalidRequest, NotFound
@@ -34,16 +33,19 @@ def _one(request: Request) -> ClientRecord:
 
 
 async def list_v1(request: Request) -> Response:
+    """Lists the clients: which are active, and what each has and uses."""
     connected = request.facade.links.connected
     rows = [views.client_row(client, connected(client.id)) for client in _all(request)]
     return Response(rest.ClientList(rows))
 
 
 async def list_v2(request: Request) -> Response:
+    """Lists the clients in full, with what their agents last said of them."""
     return Response(rest.ClientFullList([request.facade.show_client(c) for c in _all(request)]))
 
 
 async def get_v1(request: Request) -> Response:
+    """Shows one client: its resources, its tasks, and how it has done so far."""
     client = _one(request)
     facade = request.facade
     performance = await request.read(facade.store.performance, client.id)
@@ -107,7 +109,3 @@ async def history(request: Request) -> Response:
         return history_of(client.id, found, until - since, query.points)
 
     return Response(await request.read(read))
-
-
-async def health(_: Request) -> Response:
-    return Response(rest.Health("ok", aifarm.__version__))

@@ -13,6 +13,7 @@ from aifarm.app.facade import Facade
 from aifarm.app.records import Part
 from aifarm.app.scopes import Principal, Scope
 from aifarm.app.writer import Operation
+from aifarm.web.monitor import Monitor
 from aifarm.wire.query import Query
 from aifarm.wire.rest import MAX_BODY
 
@@ -23,7 +24,7 @@ class Host(Struct, frozen=True):
     """What all routes of one server share. `executor` is for everything that blocks.
 
     `names`: how URLs name this farm ("host:port"); `allowed`: Host headers that are answered,
-    empty for any.
+    empty for any. `started`: on the monotonic clock.
     """
 
     facade: Facade
@@ -31,6 +32,8 @@ class Host(Struct, frozen=True):
     spool: Path
     names: frozenset[str]
     allowed: frozenset[str]
+    monitor: Monitor
+    started: float
 
 
 class Request(Struct):
@@ -70,7 +73,10 @@ class Request(Struct):
 
 
 class Response(Struct, frozen=True):
-    """`body` is a Struct or None for no content. `status`: None is the route's."""
+    """`body` is a Struct, bytes of the route's media type, or None for no content.
+
+    `status`: None is the route's. `headers` win over those that every answer has.
+    """
 
     body: Any = None
     status: int | None = None
@@ -102,18 +108,21 @@ Function = Callable[[Request], Awaitable[Response | File | Stream]]
 class Route(Struct, frozen=True):
     """One method at one path. `{name}` in the path is one component. `scope` None: no token.
 
-    What the reference says of it stands here too: `body` and `answer` are the Structs of the JSON
-    bodies (None: bytes or nothing), `status` is that of success, and the function's docstring
-    tells what it does. `spools`: the body is large and goes to a file, of at most `max_body` bytes.
+    What the reference says of it stands here too. `body` and `answer` are the Structs of JSON, or
+    the media types of bytes, or None for nothing. `status` is that of success, `also` what else is
+    one; `headers` of the request that count here. The function's docstring tells what it does.
+    `spools`: the body is large and goes to a file, of at most `max_body` bytes.
     """
 
     method: str
     path: str
     scope: Scope | None
     function: Function
-    answer: type[Struct] | None = None
-    body: type[Struct] | None = None
+    answer: type[Struct] | str | None = None
+    body: type[Struct] | str | None = None
     query: type[Query] = Query
     status: int = 200
+    also: tuple[int, ...] = ()
+    headers: tuple[str, ...] = ()
     max_body: int = MAX_BODY
     spools: bool = False

@@ -1,4 +1,4 @@
-"""Logs over REST: pages of lines as JSON, and whole logs as plain text."""
+"""What tasks print: pages of lines as JSON, and whole logs as plain text."""
 
 from collections.abc import Iterator
 

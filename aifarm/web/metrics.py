@@ -1,4 +1,4 @@
-"""Counts and use at this moment, as documented, and whole histories as CSV."""
+"""How busy the farm is at this moment, in numbers; and whole curves as CSV."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -16,6 +16,7 @@ from aifarm.wire.types import whole_seconds
 
 
 async def system(request: Request) -> Response:
+    """Counts clients and tasks, and tells how busy the active clients are."""
     facade = request.facade
     counts = await request.read(facade.store.counts)
     active = [client for client in facade.view.clients if facade.links.connected(client)]
@@ -36,6 +37,7 @@ async def system(request: Request) -> Response:
 
 
 async def task(request: Request) -> Response:
+    """Shows a task's progress, its latest metrics, and how busy its clients are."""
     record = await find(request)
     return Response(
         rest.TaskMetrics(

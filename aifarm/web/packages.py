@@ -1,4 +1,4 @@
-"""The package registry: immutable, addressed by name and version, checked by sha256."""
+"""Model code, immutable, by name and version."""
 
 import hashlib
 from collections.abc import Iterator
@@ -22,7 +22,11 @@ MAX_PACKAGE = 256 << 20
 
 
 async def put(request: Request) -> Response:
-    """201 for a new package, 200 for the same content again, 409 for other content."""
+    """Publishes a package: a zip archive with an aifarm.json, as `aifarm publish` makes it.
+
+    A package never changes: the same content again is fine (200), other content under the same
+    name and version is a conflict (409). An archive that is damaged or unsafe is refused.
+    """
     name, version = request.params["name"], request.params["version"]
     path = request.spooled
     assert path is not None  # noqa: S101  the route spools
@@ -75,6 +79,7 @@ def _sha256(path: Path) -> str:
 
 
 async def get(request: Request) -> Response | File:
+    """Downloads a package's archive, or the range of it that is asked for."""
     name, version = request.params["name"], request.params["version"]
     record = await request.read(request.facade.store.package, name, version)
     if record is None:

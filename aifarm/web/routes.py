@@ -3,7 +3,19 @@
 from typing import Any
 
 from aifarm.app.scopes import Scope
-from aifarm.web import checkpoints, clients, lists, logs, metrics, packages, tasks, tokens, uploads
+from aifarm.web import (
+    checkpoints,
+    clients,
+    lists,
+    logs,
+    metrics,
+    packages,
+    reference,
+    system,
+    tasks,
+    tokens,
+    uploads,
+)
 from aifarm.web.http import Function, Route
 from aifarm.wire import query, rest
 
@@ -11,27 +23,30 @@ READ, SUBMIT, OWN, ADMIN = Scope.READ, Scope.SUBMIT, Scope.CONTROL_OWN, Scope.AD
 FETCH, WORK = Scope.FETCH, Scope.WORK
 
 
+BASES = {1: ("/api", "/api/v1", "/v1"), 2: ("/api/v2", "/v2")}
+"""Where each version of the API answers; the reference prints the first of each."""
+
+BYTES, JSON, ZIP = "application/octet-stream", "application/json", "application/zip"
+CSV, TEXT = "text/csv; charset=utf-8", "text/plain; charset=utf-8"
+
+
 def _v1(
     method: str, path: str, scope: Scope, function: Function, answer: Any = None, **more: Any
 ) -> list[Route]:
     """The documented address, and the same under its version."""
-    return [
-        Route(method, f"{base}{path}", scope, function, answer, **more)
-        for base in ("/api", "/api/v1", "/v1")
-    ]
+    return [Route(method, f"{base}{path}", scope, function, answer, **more) for base in BASES[1]]
 
 
 def _v2(
     method: str, path: str, scope: Scope, function: Function, answer: Any = None, **more: Any
 ) -> list[Route]:
-    return [
-        Route(method, f"{base}{path}", scope, function, answer, **more)
-        for base in ("/api/v2", "/v2")
-    ]
+    return [Route(method, f"{base}{path}", scope, function, answer, **more) for base in BASES[2]]
 
 
-_CREATE = {"body": rest.CreateTask, "status": 201}
+_CREATE = {"body": rest.CreateTask, "status": 201, "headers": ("Idempotency-Key",)}
 _UPDATE = {"body": rest.UpdateStatus}
+_FILE: dict[str, Any] = {"also": (206,), "headers": ("Range",)}
+_SPEAKER = ("Client-ID",)
 _TASK = "/tasks/{task_id}"
 _PACKAGE = "/packages/{name}/{version}"
 _CLIENT = "/clients/{client_id}"
@@ -47,7 +62,13 @@ ROUTES: tuple[Route, ...] = (
     *_v1("GET", "/clients/{client_id}", READ, clients.get_v1, rest.ClientDetails),
     *_v1("GET", "/metrics", READ, metrics.system, rest.SystemMetrics),
     *_v1("GET", "/metrics/tasks/{task_id}", READ, metrics.task, rest.TaskMetrics),
-    Route("GET", "/api/health", None, clients.health, rest.Health),
+    Route("GET", "/api/health", None, system.health, rest.Health),
+    Route("GET", "/api/ready", None, system.ready, rest.Health),
+    *_v2("GET", "/system", ADMIN, system.system, rest.System),
+    Route("GET", "/metrics", READ, system.metrics, "text/plain"),
+    Route("GET", "/api/openapi.json", READ, reference.rest, JSON),
+    Route("GET", "/api/asyncapi.json", READ, reference.sockets, JSON),
+    Route("GET", "/api/docs", None, reference.human, "text/html; charset=utf-8"),
     *_v2("GET", "/tasks", READ, lists.list_v2, rest.TaskFullList, query=query.TaskQuery),
     *_v2("POST", "/tasks", SUBMIT, tasks.create_v2, rest.TaskFull, **_CREATE),
     *_v2("POST", "/tasks/bulk", OWN, lists.bulk, rest.BulkResults, body=rest.BulkTasks),
@@ -65,19 +86,20 @@ ROUTES: tuple[Route, ...] = (
         rest.TaskFull,
         body=rest.RetryTask,
         status=201,
+        headers=("Idempotency-Key",),
     ),
     *_v2("GET", f"{_TASK}/why", READ, tasks.why, rest.Why),
     *_v2("GET", f"{_TASK}/attempts", READ, tasks.attempts, rest.AttemptList),
     *_v2("GET", f"{_TASK}/events", READ, tasks.events, rest.EventList, query=query.EventQuery),
     *_v2("GET", f"{_TASK}/logs", READ, logs.page, rest.LogPage, query=query.LogQuery),
-    *_v2("GET", f"{_TASK}/logs.txt", READ, logs.text, query=query.LogTextQuery),
+    *_v2("GET", f"{_TASK}/logs.txt", READ, logs.text, TEXT, query=query.LogTextQuery),
     *_v2(
         "GET", f"{_TASK}/metrics", READ, tasks.metrics, rest.MetricHistory, query=query.MetricQuery
     ),
-    *_v2("GET", f"{_TASK}/metrics.csv", READ, metrics.csv, query=query.CsvQuery),
+    *_v2("GET", f"{_TASK}/metrics.csv", READ, metrics.csv, CSV, query=query.CsvQuery),
     *_v2("GET", f"{_TASK}/checkpoints", READ, checkpoints.list_all, rest.CheckpointList),
     *_v2("DELETE", _CHECKPOINT, OWN, checkpoints.delete, status=204),
-    *_v2("GET", f"{_CHECKPOINT}/data", FETCH, checkpoints.data),
+    *_v2("GET", f"{_CHECKPOINT}/data", FETCH, checkpoints.data, BYTES, **_FILE),
     *_v2(
         "PUT",
         f"{_CHECKPOINT}/pin",
@@ -103,14 +125,16 @@ ROUTES: tuple[Route, ...] = (
     *_v2("GET", "/packages", READ, packages.list_all, rest.PackageList, query=query.PackageQuery),
     *_v2("GET", _PACKAGE, READ, packages.show, rest.PackageFull),
     *_v2("DELETE", _PACKAGE, Scope.PUBLISH, packages.delete, status=204),
-    Route("GET", "/models/{name}/{version}", FETCH, packages.get),
+    Route("GET", "/models/{name}/{version}", FETCH, packages.get, BYTES, **_FILE),
     Route(
         "PUT",
         "/models/{name}/{version}",
         Scope.PUBLISH,
         packages.put,
         rest.PackageFull,
+        body=ZIP,
         status=201,
+        also=(200,),
         max_body=packages.MAX_PACKAGE,
         spools=True,
     ),
@@ -133,14 +157,18 @@ ROUTES: tuple[Route, ...] = (
         rest.UploadFull,
         body=rest.CreateUpload,
         status=201,
+        also=(200,),
+        headers=_SPEAKER,
     ),
-    *_v2("GET", "/uploads/{upload_id}", WORK, uploads.get, rest.UploadFull),
+    *_v2("GET", "/uploads/{upload_id}", WORK, uploads.get, rest.UploadFull, headers=_SPEAKER),
     *_v2(
         "PUT",
         "/uploads/{upload_id}/parts/{number}",
         WORK,
         uploads.put_part,
+        body=BYTES,
         status=204,
+        headers=(*_SPEAKER, "X-Content-SHA256"),
         max_body=rest.PART_SIZE,
     ),
 )

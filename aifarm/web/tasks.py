@@ -1,4 +1,4 @@
-"""Tasks over REST: version 1 as documented, version 2 with everything."""
+"""What researchers submit, and all that comes of it."""
 
 import asyncio
 
@@ -47,6 +47,12 @@ def _key(request: Request) -> str | None:
 
 
 async def create_v1(request: Request) -> Response:
+    """Submits a task, which waits as pending until clients that fit are free.
+
+    The package is named by `url`, or by `name` and `version`; one of this farm must have been
+    published before (404 else). Send an Idempotency-Key, and a repeat after a lost answer makes no
+    second task.
+    """
     return Response(views.task_created(await _create(request)))
 
 
@@ -78,6 +84,10 @@ async def restore(request: Request) -> Response:
 
 
 async def get_v1(request: Request) -> Response:
+    """Shows one task: its status, its progress, the latest value of each metric.
+
+    Finished tasks are shown as well.
+    """
     return Response(views.task_details(await find(request)))
 
 
@@ -90,7 +100,11 @@ async def get_v2(request: Request) -> Response:
 
 
 async def status_v1(request: Request) -> Response:
-    """Answers with the accepted status once it is committed."""
+    """Pauses, resumes or stops a task; the answer comes once that is recorded.
+
+    The clients obey a moment later. The same again is fine; a task that has ended cannot be
+    changed (409). The reason is kept among the task's events.
+    """
     body = request.content
     task_id = request.params["task_id"]
     record = await request.write(operations.set_status(task_id, body, request.by))
@@ -99,7 +113,11 @@ async def status_v1(request: Request) -> Response:
 
 
 async def status_v2(request: Request) -> Response:
-    """Waits a moment for the agent, then says what is wished and what is so."""
+    """Pauses, resumes or stops a task, and waits up to 1 s for its clients to obey.
+
+    `desired` is what was recorded, `observed` what is so by now; the live feed tells the rest. The
+    same again is fine; a task that has ended cannot be changed (409).
+    """
     body = request.content
     task_id = request.params["task_id"]
     mailbox_woken = asyncio.Event()
@@ -158,7 +176,10 @@ async def attempts(request: Request) -> Response:
 
 
 async def events(request: Request) -> Response:
-    """Of one task, or of the whole farm where the path names none."""
+    """Lists what happened and why, oldest first: to one task, or in the whole farm.
+
+    Events are never changed; `next` of the answer is the `after` of what follows.
+    """
     task_id = request.params.get("task_id")
     if task_id is not None:
         await find(request)
@@ -170,7 +191,11 @@ async def events(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """History of each metric: down-sampled to about `points`, or `points=all`."""
+    """Shows the history of each metric of a task, and a summary of it.
+
+    A long history is thinned to about `points` points, each with the least and the greatest
+    value around it, so that no spike is lost; `points=all` gives every point.
+    """
     record = await find(request)
     names = [name for name in request.query.names.split(",") if name]
     points = None if request.query.points == "all" else request.query.points

@@ -1,4 +1,4 @@
-"""Tokens over REST, for administrators."""
+"""Who may speak to the farm; for administrators."""
 
 import secrets
 
@@ -16,12 +16,13 @@ def new_secret() -> str:
 
 
 async def list_all(request: Request) -> Response:
+    """Lists the tokens: whose, for which role, until when. Secrets are not kept."""
     tokens = sorted(request.facade.view.tokens, key=lambda token: token.created_at)
     return Response(rest.TokenList([views.token_full(token) for token in tokens]))
 
 
 async def create(request: Request) -> Response:
-    """The only answer that ever shows the secret."""
+    """Makes a token. This answer is the only one that ever shows its secret."""
     body = request.content
     secret = new_secret()
     record = await request.write(operations.create_token(body, digest_of(secret), request.by))
@@ -29,5 +30,9 @@ async def create(request: Request) -> Response:
 
 
 async def revoke(request: Request) -> Response:
+    """Revokes a token: connections that use it are closed at once.
+
+    Repeats are fine.
+    """
     await request.write(operations.revoke_token(request.params["token_id"], request.by))
     return Response()

@@ -11,9 +11,7 @@ from aifarm.wire import rest
 
 def client_of(request: Request) -> str:
     """The client that speaks: from its header, which its token may be bound to."""
-    client_id = request.headers.get("Client-ID")
-    if not client_id:
-        raise InvalidRequest("The Client-ID header is missing.", field="Client-ID")
+    client_id = request.headers["Client-ID"]
     if request.by.client_id not in (None, client_id):
         raise Forbidden(f"This token is {request.by.client_id}'s, not {client_id}'s.")
     owner = request.facade.view.clients.get(client_id)
@@ -23,16 +21,24 @@ def client_of(request: Request) -> str:
 
 
 async def begin(request: Request) -> Response:
+    """Announces a checkpoint that an agent wants to store, and answers which parts to send.
+
+    A repeat continues the upload that was begun (200). Only the client that holds the rank may.
+    """
     upload, new = await request.write(uploads.begin(request.content, client_of(request)))
     return Response(_full(upload), 201 if new else 200)
 
 
 async def get(request: Request) -> Response:
+    """Tells which parts of an upload are stored, so that a cut one goes on from there."""
     return Response(_full(await _find(request)))
 
 
 async def put_part(request: Request) -> Response:
-    """The bytes are durable before the row that names them is written."""
+    """Stores one part of an upload; the answer comes once its bytes are durable.
+
+    Every part but the last has `part_size` bytes. The same part again is fine.
+    """
     upload = await _find(request)
     number = _number(request.params["number"], upload)
     first = number * upload.part_size
