@@ -172,7 +172,7 @@ class FarmHandler(RequestHandler):
             await self.send_file(response)
             return
         if isinstance(response, Stream):
-            await self.send_stream(response)
+            await self.send_stream(response, route)
             return
         self.set_status(response.status or route.status)
         raw = isinstance(route.answer, str)
@@ -202,11 +202,11 @@ class FarmHandler(RequestHandler):
             await self.flush()
         self.finish()
 
-    async def send_stream(self, stream: Stream) -> None:
+    async def send_stream(self, stream: Stream, route: Route) -> None:
         """An error while nothing is sent yet is answered as one; later ones cut the connection."""
         pieces = self._chunks(stream.pieces)
         first = await anext(pieces, b"")
-        self.set_header("Content-Type", stream.content_type)
+        self.set_header("Content-Type", route.answer)
         self.set_header("Content-Disposition", f'inline; filename="{stream.filename}"')
         self.write(first)
         async for piece in pieces:

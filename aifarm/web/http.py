@@ -98,7 +98,6 @@ class Stream(Struct, frozen=True):
     takes it."""
 
     pieces: Iterator[bytes]
-    content_type: str
     filename: str
 
 

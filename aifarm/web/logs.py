@@ -1,4 +1,4 @@
-"""What tasks print: pages of lines as JSON, and whole logs as plain text."""
+"""Logs over REST: pages of lines as JSON, and whole logs as plain text."""
 
 from collections.abc import Iterator
 
@@ -54,7 +54,6 @@ async def text(request: Request) -> Stream:
     keys = [RankKey(record.task.id, attempt, rank) for rank in ranks]
     return Stream(
         _text(request.facade.store, keys, query.tail, everyone),
-        "text/plain; charset=utf-8",
         f"{record.task.id}-attempt{attempt}.log",
     )
 

@@ -1,4 +1,4 @@
-"""How busy the farm is at this moment, in numbers; and whole curves as CSV."""
+"""How busy the farm is at this moment, in numbers, and whole histories as CSV."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -59,7 +59,7 @@ async def csv(request: Request) -> Stream:
     last = inf if query.last_step is None else query.last_step
     parts = request.facade.store.points(record.task.id, names=names)
     pieces = _csv(parts, query.first_step, last)
-    return Stream(pieces, "text/csv; charset=utf-8", f"{record.task.id}-metrics.csv")
+    return Stream(pieces, f"{record.task.id}-metrics.csv")
 
 
 def _csv(parts: Iterator[MetricPart], first: int, last: float) -> Iterator[bytes]:

@@ -27,7 +27,7 @@ BASES = {1: ("/api", "/api/v1", "/v1"), 2: ("/api/v2", "/v2")}
 """Where each version of the API answers; the reference prints the first of each."""
 
 BYTES, JSON, ZIP = "application/octet-stream", "application/json", "application/zip"
-CSV, TEXT = "text/csv; charset=utf-8", "text/plain; charset=utf-8"
+TEXT, CSV, HTML = (f"text/{kind}; charset=utf-8" for kind in ("plain", "csv", "html"))
 
 
 def _v1(
@@ -46,7 +46,7 @@ def _v2(
 _CREATE = {"body": rest.CreateTask, "status": 201, "headers": ("Idempotency-Key",)}
 _UPDATE = {"body": rest.UpdateStatus}
 _FILE: dict[str, Any] = {"also": (206,), "headers": ("Range",)}
-_SPEAKER = ("Client-ID",)
+_AS_CLIENT = ("Client-ID",)
 _TASK = "/tasks/{task_id}"
 _PACKAGE = "/packages/{name}/{version}"
 _CLIENT = "/clients/{client_id}"
@@ -68,7 +68,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", READ, system.metrics, "text/plain"),
     Route("GET", "/api/openapi.json", READ, reference.rest, JSON),
     Route("GET", "/api/asyncapi.json", READ, reference.sockets, JSON),
-    Route("GET", "/api/docs", None, reference.human, "text/html; charset=utf-8"),
+    Route("GET", "/api/docs", None, reference.human, HTML),
     *_v2("GET", "/tasks", READ, lists.list_v2, rest.TaskFullList, query=query.TaskQuery),
     *_v2("POST", "/tasks", SUBMIT, tasks.create_v2, rest.TaskFull, **_CREATE),
     *_v2("POST", "/tasks/bulk", OWN, lists.bulk, rest.BulkResults, body=rest.BulkTasks),
@@ -158,9 +158,9 @@ ROUTES: tuple[Route, ...] = (
         body=rest.CreateUpload,
         status=201,
         also=(200,),
-        headers=_SPEAKER,
+        headers=_AS_CLIENT,
     ),
-    *_v2("GET", "/uploads/{upload_id}", WORK, uploads.get, rest.UploadFull, headers=_SPEAKER),
+    *_v2("GET", "/uploads/{upload_id}", WORK, uploads.get, rest.UploadFull, headers=_AS_CLIENT),
     *_v2(
         "PUT",
         "/uploads/{upload_id}/parts/{number}",
@@ -168,7 +168,7 @@ ROUTES: tuple[Route, ...] = (
         uploads.put_part,
         body=BYTES,
         status=204,
-        headers=(*_SPEAKER, "X-Content-SHA256"),
+        headers=(*_AS_CLIENT, "X-Content-SHA256"),
         max_body=rest.PART_SIZE,
     ),
 )
