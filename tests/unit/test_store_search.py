@@ -413,7 +413,8 @@ def _plan(folder: Path, asked: TaskQuery, after: Position | None = None) -> list
     """How SQLite finds a page."""
     store = open_store(f"sqlite:///{folder}/farm.db")
     statements: list[tuple[str, Any]] = []
-    engine = store._database.reader
+    with store._reading() as connection:
+        engine = connection.engine
     event.listen(
         engine,
         "before_cursor_execute",
