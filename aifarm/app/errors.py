@@ -1,7 +1,8 @@
 """Domain errors. The docstring is the message unless one is given; `code` is the contract's."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
+from aifarm.wire.codec import WireError
 from aifarm.wire.types import JSON
 
 STATUS = {
@@ -34,6 +35,11 @@ class InvalidRequest(FarmError):
     """The request is not valid."""
 
     code = "INVALID_REQUEST"
+
+    @classmethod
+    def of(cls, error: WireError, whole: str) -> Self:
+        """What could not be decoded. `whole`: the field to name where no part of it is."""
+        return cls(error.message, field=error.field or whole, expected=error.expected)
 
 
 class Unauthorized(FarmError):

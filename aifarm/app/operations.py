@@ -302,12 +302,13 @@ def create_token(body: CreateToken, digest: str, by: Principal) -> Operation:
     """A token whose secret hashes to `digest`."""
 
     def operation(draft: Draft) -> TokenRecord:
-        if body.client_id is not None and body.role != "agent":
-            raise InvalidRequest(
-                "Only an agent's token is bound to a client.",
-                field="client_id",
-                expected="absent unless role is agent",
-            )
+        for field in ("client_id", "label"):
+            if getattr(body, field) is not None and body.role != "agent":
+                raise InvalidRequest(
+                    "Only an agent's token is bound to a client or a label.",
+                    field=field,
+                    expected="absent unless role is agent",
+                )
         record = TokenRecord(
             id=draft.new_id(),
             name=body.name,
@@ -315,6 +316,7 @@ def create_token(body: CreateToken, digest: str, by: Principal) -> Operation:
             digest=digest,
             created_at=draft.at,
             client_id=body.client_id,
+            label=body.label,
             expires_at=draft.at + body.expires if body.expires is not None else None,
         )
         draft.set_token(record)

@@ -1,12 +1,27 @@
-"""The Tornado application of a standalone server."""
+"""The Tornado application and HTTP server of a standalone farm."""
 
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.web import Application
 
+from aifarm.app.errors import InvalidRequest
 from aifarm.web.bind import UnknownRoute, handlers, pattern
+from aifarm.web.handler import envelope
 from aifarm.web.http import Host
 from aifarm.web.routes import ROUTES
 from aifarm.web.sockets import AgentSocket, LiveSocket
 from aifarm.wire.agent import MAX_MESSAGE
+from aifarm.wire.rest import MAX_BODY
+
+MAX_HEADERS = 64 << 10
+IDLE_SECONDS = 300
+BODY_SECONDS = 600
+"""Bytes of one request's headers; how long a connection may rest, and a body may take."""
+
+BARE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+"""What Tornado answers to what is not HTTP, before any handler is asked."""
 
 PING_SECONDS = 10
 """A peer that does not answer within two of them is gone (FAULTS row 10)."""
@@ -28,3 +43,43 @@ def application(host: Host) -> Application:
         websocket_ping_timeout=PING_SECONDS,
         log_function=lambda handler: None,
     )
+
+
+class FarmServer(HTTPServer):
+    """Serves `application(host)`, within limits, and answers what is not HTTP as all else."""
+
+    host: Host
+
+    def initialize(self, host: Host, **options: Any) -> None:
+        self.host = host
+        super().initialize(
+            application(host),
+            max_body_size=MAX_BODY,  # of handlers that do not count for themselves
+            max_buffer_size=2 * MAX_MESSAGE,
+            max_header_size=MAX_HEADERS,
+            idle_connection_timeout=IDLE_SECONDS,
+            body_timeout=BODY_SECONDS,
+            **options,
+        )
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        plain = stream.write
+
+        def write(data: bytes | memoryview) -> Any:
+            return plain(self._refusal(str(address[0])) if data == BARE else data)
+
+        stream.write = write  # type: ignore[method-assign]
+        super().handle_stream(stream, address)
+
+    def _refusal(self, address: str) -> bytes:
+        words = "That is not valid HTTP/1.1: its first line, a header or a length is wrong."
+        body = envelope(InvalidRequest(words, field="headers", expected="a valid HTTP/1.1 request"))
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+            "X-API-Version": "1.0",
+            **self.host.facade.limits.open(address).headers,
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"HTTP/1.1 400 Bad Request\r\n{lines}\r\n".encode() + body

@@ -23,7 +23,7 @@ class Host(Struct, frozen=True):
     """What all routes of one server share. `executor` is for everything that blocks.
 
     `names`: how URLs name this farm ("host:port"); `allowed`: Host headers that are answered,
-    empty for any.
+    empty for any; `origins`: what a browser's Origin may be, exactly.
     """
 
     facade: Facade
@@ -31,17 +31,20 @@ class Host(Struct, frozen=True):
     spool: Path
     names: frozenset[str]
     allowed: frozenset[str]
+    origins: frozenset[str]
 
 
 class Request(Struct):
     """One request of an authenticated principal. `params`: the parts of the path, decoded once.
 
-    `query` and `content` (the JSON body) have the shapes that the route names; `body` is the bytes.
+    `url` is the address asked for, as the client named it and without its query. `query` and
+    `content` (the JSON body) have the shapes that the route names; `body` is the bytes.
     """
 
     host: Host
     route: "Route"
     principal: Principal | None
+    url: str
     params: Mapping[str, str]
     query: Any
     headers: Mapping[str, str]
@@ -105,6 +108,7 @@ class Route(Struct, frozen=True):
     What the reference says of it stands here too: `body` and `answer` are the Structs of the JSON
     bodies (None: bytes or nothing), `status` is that of success, and the function's docstring
     tells what it does. `spools`: the body is large and goes to a file, of at most `max_body` bytes.
+    `metered`: it counts against the rate limit; parts of an upload do not, since its begin did.
     """
 
     method: str
@@ -117,3 +121,4 @@ class Route(Struct, frozen=True):
     status: int = 200
     max_body: int = MAX_BODY
     spools: bool = False
+    metered: bool = True

@@ -142,5 +142,6 @@ ROUTES: tuple[Route, ...] = (
         uploads.put_part,
         status=204,
         max_body=rest.PART_SIZE,
+        metered=False,
     ),
 )
