@@ -20,13 +20,18 @@ STATUS = {
 """Code to HTTP status: the contract's table and DESIGN's additions (section 5)."""
 
 
+MAX_SENTENCE = 1_000
+"""Characters of an error's message."""
+
+
 class FarmError(Exception):
     """Something went wrong."""
 
     code: ClassVar[str] = "INTERNAL_ERROR"
 
     def __init__(self, message: str = "", **details: JSON) -> None:
-        self.message = message or (type(self).__doc__ or "").strip()
+        # It may quote what was sent, and that may be long.
+        self.message = (message or (type(self).__doc__ or "").strip())[:MAX_SENTENCE]
         self.details = details
         super().__init__(self.message)
 

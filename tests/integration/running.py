@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,9 +25,13 @@ def free_port() -> int:
 
 
 class RunningServer:
-    """`aifarm server` on loopback; `kill` is SIGKILL, and `start` takes up the same data again."""
+    """`aifarm server` on loopback; `kill` is SIGKILL, and `start` takes up the same data again.
 
-    def __init__(self, data_dir: Path, **settings: Any) -> None:
+    `log`: a file for what it says, which is otherwise said with the test's own output.
+    """
+
+    def __init__(self, data_dir: Path, log: Path | None = None, **settings: Any) -> None:
+        self.log = log
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -47,7 +52,9 @@ class RunningServer:
             "import sys; from pathlib import Path; from aifarm.server import Settings, run;"
             f"run(Settings(port={self.port}, data_dir=Path(sys.argv[1]), **{self._settings!r}))"
         )
-        self.process = subprocess.Popen([sys.executable, "-c", code, str(self.data_dir)])
+        command = [sys.executable, "-c", code, str(self.data_dir)]
+        with self.log.open("ab") if self.log is not None else nullcontext() as log:
+            self.process = subprocess.Popen(command, stderr=log)
         retry = httpx.HTTPTransport(retries=0)
         with httpx.Client(transport=retry) as client:
             while self.process.poll() is None:
