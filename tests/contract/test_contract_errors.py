@@ -4,14 +4,14 @@ import json
 import os
 import socket
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from integration.running import RunningServer
+from integration.running import RunningServer, closed_with
 
 PROGRESS = {"type": "task_progress", "task_id": "task_uuid", "progress": 45.5, "metrics": {}}
 RESULT = {"type": "task_result", "task_id": "task_uuid", "status": "completed", "metrics": {}}
@@ -25,15 +25,6 @@ def error_on(connection: ClientConnection) -> dict[str, Any]:
     assert set(message["error"]) == {"code", "message", "details"}
     error: dict[str, Any] = message["error"]
     return error
-
-
-def closed_with(connection: ClientConnection) -> tuple[int, str]:
-    """The code and reason of the close frame that comes, whatever comes before it."""
-    with pytest.raises(ConnectionClosed) as closed:
-        while True:
-            connection.recv(timeout=30)
-    assert closed.value.rcvd is not None, "no close frame came"
-    return closed.value.rcvd.code, closed.value.rcvd.reason
 
 
 def answers(connection: ClientConnection) -> bool:
@@ -151,10 +142,8 @@ def test_1003_for_a_binary_message(shared_server: RunningServer, path: str) -> N
 def test_1008_for_a_message_that_is_too_large(shared_server: RunningServer) -> None:
     for size in (1 << 20, 8 << 20):
         with shared_server.socket("ws1") as connection:
-            try:
+            with suppress(ConnectionClosed):  # it is told before it has said all
                 connection.send('{"type": "heartbeat", "x": "' + "x" * size + '"}')
-            except ConnectionClosed:
-                pass  # it was told before it had said all
             code, reason = closed_with(connection)
         assert code == 1008
         assert "1048576 bytes" in reason

@@ -99,7 +99,7 @@ async def test_pause_resume_and_stop_are_obeyed(
     assert await heard(client) == "task"
     client.permits.release()
     while await status_of(http, task_id) != "running":
-        await asyncio.sleep(0)
+        continue
     answer = await http.put(path, json={"status": "paused", "reason": "Resource constraints"})
     assert (answer.status_code, answer.json()["status"]) == (200, "paused")
     assert await heard(client) == "pause"

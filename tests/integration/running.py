@@ -5,11 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from aifarm.packages import pack_source
@@ -22,6 +23,15 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def closed_with(connection: ClientConnection) -> tuple[int, str]:
+    """The code and reason of the close frame that comes, whatever comes before it."""
+    with suppress(ConnectionClosed):
+        while True:
+            connection.recv(timeout=30)
+    assert connection.close_code is not None
+    return connection.close_code, connection.close_reason or ""
 
 
 class RunningServer:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from aifarm.app.scopes import SCOPES, Scope
@@ -19,7 +19,7 @@ from aifarm.server import ServerError, Settings, run
 from aifarm.web.http import Route
 from aifarm.web.routes import ROUTES
 from aifarm.wire import rest
-from integration.running import RunningServer
+from integration.running import RunningServer, closed_with
 from integration.scripted import ScriptedAgent
 
 TASK = {"name": "model", "version": "1.0"}
@@ -64,14 +64,6 @@ def refused(server: RunningServer, path: str, **headers: str) -> int:
     body = json.loads(refusal.value.response.body)
     assert set(body["error"]) == {"code", "message", "details"}
     return refusal.value.response.status_code
-
-
-def closed_with(connection: ClientConnection) -> tuple[int, str]:
-    with pytest.raises(ConnectionClosed) as closed:
-        while True:
-            connection.recv(timeout=30)
-    assert closed.value.rcvd is not None
-    return closed.value.rcvd.code, closed.value.rcvd.reason
 
 
 # ---------------------------------------------------------------- strangers
