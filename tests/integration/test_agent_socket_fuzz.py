@@ -1,4 +1,4 @@
-"""More than 100,000 frames, good and broken, over the agents' socket: the server neither falls nor grows.
+"""Frames, good and broken, over the agents' socket: the server neither falls nor grows.
 
 `SEED=17 pytest -m slow -k fuzz` sends the same frames again.
 """
