@@ -166,8 +166,7 @@ class Facade:
             self.submit(_away(client_id), lambda _: None)
 
     def stop(self) -> None:
-        """Closes every connection and ends when what was queued is written."""
-        self.say_goodbye()
+        """Ends when what was queued is written. To be called after `say_goodbye`."""
         self._writer.stop()
 
     def say_goodbye(self) -> None:
