@@ -194,7 +194,9 @@ class FarmHandler(RequestHandler):
         self.finish(envelope(error))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """What Tornado, or a mistake of ours, ended with."""
+        """What Tornado, or a mistake of ours, ended with. The body may not be read: the connection
+        is closed, and says so."""
+        self.set_header("Connection", "close")
         refusal = self.refusal
         if self.allowance is None:  # it never came to `prepare`
             try:

@@ -194,7 +194,7 @@ def _choices(shape: Any, field: str) -> str:
     """What a field of `shape` may be, where that is a list of words."""
     found = [msgspec.inspect.type_info(shape)] if shape is not None else []
     found = [one for kind in found for one in _alternatives(kind)]
-    for name in field.split("."):
+    for name, index, _ in (part.partition("[") for part in field.split(".")):
         inner = [
             part.type
             for kind in found
@@ -207,6 +207,9 @@ def _choices(shape: Any, field: str) -> str:
         if tags:
             return ", ".join(map(str, tags))
         found = [one for kind in inner for one in _alternatives(kind)]
+        if index:
+            items = [kind.item_type for kind in found if isinstance(kind, msgspec.inspect.ListType)]
+            found = [one for kind in items for one in _alternatives(kind)]
     words = [str(word) for kind in found for word in getattr(kind, "values", ())]
     return ", ".join(words)
 
