@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any
 
 import platformdirs
 from msgspec import Struct
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from aifarm.app.draft import Draft
@@ -30,11 +29,10 @@ from aifarm.app.writer import WriterThread
 from aifarm.artifacts import ArtifactError, open_artifacts
 from aifarm.core.task import Note
 from aifarm.store import StoreError, open_store
-from aifarm.web.app import application
+from aifarm.web.app import FarmServer
 from aifarm.web.http import Host
 from aifarm.web.monitor import Monitor
 from aifarm.web.tokens import new_secret
-from aifarm.wire.rest import PART_SIZE
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +62,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease: float = 60.0
     heartbeat: float = 10.0
     reattach: float = 120.0
+    rate_limit: int = 6_000
+    connections: int = 4_096
 
 
 def run(settings: Settings) -> None:
@@ -94,7 +94,13 @@ async def _serve(settings: Settings) -> None:
         new_id=lambda: str(uuid.uuid4()),
         executor=WriterThread(),
         post=loop.call_soon_threadsafe,
-        settings=FarmSettings(settings.lease, settings.heartbeat, settings.reattach),
+        settings=FarmSettings(
+            lease=settings.lease,
+            heartbeat=settings.heartbeat,
+            reattach=settings.reattach,
+            rate_limit=settings.rate_limit,
+            connections=settings.connections,
+        ),
         observer=monitor,
     )
     monitor.watch(facade)
@@ -104,15 +110,7 @@ async def _serve(settings: Settings) -> None:
         await _first_token(facade, data_dir / "admin-token")
         with ThreadPoolExecutor(BLOCKING_THREADS, "aifarm-io") as executor:
             host = _host(settings, facade, monitor, executor, data_dir, port)
-            server = HTTPServer(
-                application(host),
-                ssl_options=_tls(settings),
-                max_body_size=PART_SIZE + (1 << 20),
-                max_buffer_size=PART_SIZE + (2 << 20),
-                max_header_size=64 << 10,
-                idle_connection_timeout=300,
-                body_timeout=600,
-            )
+            server = FarmServer(host, ssl_options=_tls(settings))
             server.add_sockets(sockets)
             scheme = "https" if settings.certfile else "http"
             log.info("serving %s://%s:%d, data in %s", scheme, settings.host, port, data_dir)
@@ -120,7 +118,7 @@ async def _serve(settings: Settings) -> None:
             await _tick_until(ending, facade)
             keeping.cancel()
             server.stop()
-            facade.links.close_all(1001, "the server is shutting down")
+            facade.say_goodbye()
             await server.close_all_connections()
     finally:
         measuring.cancel()
@@ -136,6 +134,8 @@ def _check(settings: Settings) -> None:
             f"Serving on {settings.host} needs TLS (--certfile, --keyfile), or --allow-plaintext"
             " on a network you trust: tokens would travel in the clear."
         )
+    if not (loopback or settings.certfile):
+        log.warning("%s: tokens and data travel readable on this network", settings.host)
     if (settings.certfile is None) != (settings.keyfile is None):
         raise ServerError("--certfile and --keyfile go together.")
 
@@ -196,7 +196,18 @@ def _host(
         allowed=frozenset(names),
         monitor=monitor,
         started=time.monotonic(),
+        origins=frozenset(_origins(settings, names, port)),
     )
+
+
+def _origins(settings: Settings, names: set[str], port: int) -> Iterator[str]:
+    """Our own pages', by every name; a proxy may serve those of --allowed-host on usual ports."""
+    for name in names:
+        named = f"[{name}]" if ":" in name else name
+        for scheme, usual in (("http", 80), ("https", 443)):
+            yield f"{scheme}://{named}:{port}"
+            if port == usual or name in settings.allowed_host:
+                yield f"{scheme}://{named}"
 
 
 async def _first_token(facade: Facade, path: Path) -> None:
@@ -243,9 +254,9 @@ async def _keep_house(facade: Facade, executor: ThreadPoolExecutor) -> None:
 
 
 async def _tick_until(ending: asyncio.Event, facade: Facade) -> None:
-    """Ends lapsed leases until the server is to end."""
+    """Ends lapsed leases and sessions until the server is to end."""
     while not ending.is_set():
-        facade.links.tick()
+        facade.tick()
         try:
             async with asyncio.timeout(1.0):
                 await ending.wait()

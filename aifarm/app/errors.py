@@ -1,7 +1,8 @@
 """Domain errors. The docstring is the message unless one is given; `code` is the contract's."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
+from aifarm.wire.codec import WireError
 from aifarm.wire.types import JSON
 
 STATUS = {
@@ -19,13 +20,18 @@ STATUS = {
 """Code to HTTP status: the contract's table and DESIGN's additions (section 5)."""
 
 
+MAX_SENTENCE = 1_000
+"""Characters of an error's message."""
+
+
 class FarmError(Exception):
     """Something went wrong."""
 
     code: ClassVar[str] = "INTERNAL_ERROR"
 
     def __init__(self, message: str = "", **details: JSON) -> None:
-        self.message = message or (type(self).__doc__ or "").strip()
+        # It may quote what was sent, and that may be long.
+        self.message = (message or (type(self).__doc__ or "").strip())[:MAX_SENTENCE]
         self.details = details
         super().__init__(self.message)
 
@@ -34,6 +40,11 @@ class InvalidRequest(FarmError):
     """The request is not valid."""
 
     code = "INVALID_REQUEST"
+
+    @classmethod
+    def of(cls, error: WireError, whole: str) -> Self:
+        """What could not be decoded. `whole`: the field to name where no part of it is."""
+        return cls(error.message, field=error.field or whole, expected=error.expected)
 
 
 class Unauthorized(FarmError):

@@ -16,12 +16,14 @@ from msgspec import Struct
 
 from aifarm.app.draft import Changes, Draft
 from aifarm.app.errors import FarmError
+from aifarm.app.limits import Limits
 from aifarm.app.links import Links
 from aifarm.app.live import Feed, Mailbox
 from aifarm.app.observer import Observer
 from aifarm.app.ports import Artifacts, Clock, NewId, Store
 from aifarm.app.records import ClientRecord, TaskRecord, TokenRecord
 from aifarm.app.scopes import Principal, principal
+from aifarm.app.sessions import Sessions
 from aifarm.app.views import client_full, task_full
 from aifarm.app.writer import Done, Executor, Operation, Writer
 from aifarm.wire import live
@@ -36,11 +38,14 @@ SNAPSHOT = 500
 
 class Settings(Struct, frozen=True):
     """Seconds. `lease`: how long a client may be away before others get its tasks; `reattach`:
-    how long all may be after a start of the server."""
+    how long all may be after a start of the server. `rate_limit`: requests of one token in a
+    minute; `connections`: sockets it may have open."""
 
     lease: float = 60.0
     heartbeat: float = 10.0
     reattach: float = 120.0
+    rate_limit: int = 6_000
+    connections: int = 4_096
 
 
 class View:
@@ -51,6 +56,7 @@ class View:
         self.clients: dict[str, ClientRecord] = {}
         self._recent: OrderedDict[str, TaskRecord] = OrderedDict()
         self._tokens: dict[str, TokenRecord] = {}
+        self._token_ids: dict[str, TokenRecord] = {}
 
     def task(self, task_id: str) -> TaskRecord | None:
         return self.tasks.get(task_id) or self._recent.get(task_id)
@@ -59,6 +65,9 @@ class View:
         digest = digest_of(secret)
         known = self._tokens.get(digest)
         return known if known and hmac.compare_digest(known.digest, digest) else None
+
+    def token_of(self, token_id: str) -> TokenRecord | None:
+        return self._token_ids.get(token_id)
 
     @property
     def tokens(self) -> list[TokenRecord]:
@@ -94,6 +103,7 @@ class View:
         for client_id in changes.forgotten:
             self.clients.pop(client_id, None)
         self._tokens.update((token.digest, token) for token in changes.tokens)
+        self._token_ids.update((token.id, token) for token in changes.tokens)
         return frozenset(moved)
 
     def _remember(self, record: TaskRecord) -> None:
@@ -124,6 +134,8 @@ class Facade:
         self.new_id = new_id
         self.view = View()
         self.feed = Feed(self.show_client)
+        self.limits = Limits(settings.rate_limit, clock)
+        self.sessions = Sessions(settings.connections, clock)
         self._draft = Draft(store, new_id)
         self._observer = observer or Observer()
         self._writer = Writer(
@@ -134,6 +146,7 @@ class Facade:
             clock,
             monotonic,
             self.view.task,
+            self._owner,
             lease=settings.lease,
             heartbeat=settings.heartbeat,
             reattach=settings.reattach,
@@ -158,14 +171,23 @@ class Facade:
             self.submit(_away(client_id), lambda _: None)
 
     def stop(self) -> None:
-        """Closes every connection and ends when what was queued is written."""
-        self.links.close_all(1001, "the server is shutting down")
+        """Ends when what was queued is written. To be called after `say_goodbye`."""
         self._writer.stop()
 
     @property
     def queued(self) -> int:
         """Operations that wait for the writer."""
         return self._writer.queued
+
+    def say_goodbye(self) -> None:
+        """Closes every connection; nobody's lease begins to run by that."""
+        self.links.stop_listening()
+        self.sessions.close_all(1001, "the server is shutting down")
+
+    def tick(self) -> None:
+        """Ends lapsed leases and expired sessions. To be called each second or so."""
+        self.links.tick()
+        self.sessions.tick()
 
     def submit(self, operation: Operation, done: Done) -> None:
         """`done` gets the operation's value, or the FarmError, once it is durable."""
@@ -191,9 +213,16 @@ class Facade:
         token = self.view.token(secret)
         if token is None or token.revoked_at is not None:
             return None
-        if token.expires_at is not None and token.expires_at <= self.clock():
+        known = principal(token)
+        return None if known.expired(self.clock()) else known
+
+    def _owner(self, client_id: str) -> str | None:
+        """The token that used this Client-ID first, while it is valid."""
+        client = self.view.clients.get(client_id)
+        token = self.view.token_of(client.token_id) if client is not None else None
+        if token is None or token.revoked_at is not None:
             return None
-        return principal(token)
+        return None if principal(token).expired(self.clock()) else token.id
 
     def show_client(self, client: ClientRecord) -> ClientFull:
         return client_full(client, self.links.connected(client.id), self.view.tasks_on(client.id))
@@ -241,7 +270,7 @@ class Facade:
         self.feed.publish(changes, moved)
         for token in changes.tokens:
             if token.revoked_at is not None:
-                self.links.close_token(token.id)
+                self.sessions.revoked(token.id)
 
 
 def digest_of(secret: str) -> str:

@@ -66,7 +66,10 @@ class Link:
 
 
 class Links:
-    """All connections. `clock` is seconds since the epoch, `monotonic` what leases run on."""
+    """All connections. `clock` is seconds since the epoch, `monotonic` what leases run on.
+
+    `owner`: the valid token that a Client-ID belongs to.
+    """
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class Links:
         clock: Clock,
         monotonic: Clock,
         records: Callable[[str], TaskRecord | None],
+        owner: Callable[[str], str | None],
         *,
         lease: float,
         heartbeat: float,
@@ -83,6 +87,7 @@ class Links:
         self._clock = clock
         self._monotonic = monotonic
         self._records = records
+        self._owner = owner
         self._lease = lease
         self._heartbeat = heartbeat
         self._reattach = reattach
@@ -114,6 +119,9 @@ class Links:
                     field="client_id",
                     expected=link.client_id,
                 )
+            if link.speaks is None and (wrong := self._not_welcome(link, message)) is not None:
+                self._turn_away(link, wrong)
+                return
             match message:
                 case wire.Hello():
                     self._hello(link, message)
@@ -143,18 +151,12 @@ class Links:
         self._away[link.client_id] = self._monotonic() + self._lease
         self._submit(self._leave(link.client_id), _ignore)
 
-    def close_all(self, code: int, reason: str) -> None:
+    def stop_listening(self) -> None:
         """The server goes down: nobody's lease begins to run by that."""
-        for link in list(self._opened):
+        for link in self._opened:
             link.over = True
-            link.connection.close(code, reason)
         self._opened.clear()
         self._links.clear()
-
-    def close_token(self, token_id: str) -> None:
-        """The token is revoked: its connections end now."""
-        for link in [link for link in self._opened if link.principal.token_id == token_id]:
-            link.connection.close(1008, "the token was revoked")
 
     def refuse(self, link: Link, error: FarmError) -> None:
         link.connection.send(wire.ErrorMessage(error=error_body(error), timestamp=self._now()))
@@ -183,6 +185,19 @@ class Links:
             self._submit(_lapse(client_id), _ignore)
 
     # ------------------------------------------------------------ first messages
+
+    def _not_welcome(self, link: Link, message: wire.FromClient) -> Forbidden | None:
+        """Why this connection may not be this client's. Asked before it replaces another one."""
+        if self._owner(link.client_id) not in (None, link.principal.token_id):
+            return Forbidden(f"Client-ID {link.client_id} belongs to another token.")
+        label = link.principal.label
+        if label is None:
+            return None
+        name, _, value = label.partition("=")
+        if isinstance(message, wire.Hello) and message.labels.get(name) == value:
+            return None
+        words = f"This token is for agents that are started with --label {label}."
+        return Forbidden(words, field="labels", expected=label)
 
     def _claim(self, link: Link, speaks: Literal["agent", "contract"]) -> None:
         """This connection is the client's now; an older one of the same client is replaced."""
@@ -290,7 +305,9 @@ class Links:
         return done
 
     def _turn_away(self, link: Link, error: FarmError) -> None:
+        """Ends the connection with the error as its last word; nothing more of it is heard."""
         self.refuse(link, error)
+        link.over = True
         code = 1011 if error.code == "SERVICE_UNAVAILABLE" else 1008
         link.connection.close(code, error.message[:120])
 

@@ -42,7 +42,8 @@ from aifarm.wire.agent import (
 )
 
 MAX_METRICS = 256
-"""Different metric names in one message: a row for each is kept."""
+MAX_NAMES = 4_096
+"""Different metric names in one message, and in one task: a row for each is kept."""
 
 
 def about_rank(client_id: str, message: AboutRank) -> Operation:
@@ -113,8 +114,14 @@ def _seen_running(draft: Draft, key: RankKey) -> None:
 
 
 def _progress(draft: Draft, key: RankKey, message: TaskProgress) -> list[ServerMessage]:
-    if len(message.metrics) > MAX_METRICS:
-        raise InvalidRequest(f"At most {MAX_METRICS} metrics in a message.", field="metrics")
+    names = set(message.metrics).union(*(values for _, _, values in message.points))
+    known = draft.records[key.task_id].metrics if key.task_id in draft.records else {}
+    if len(names) > MAX_METRICS or (len(known) >= MAX_NAMES and not names <= known.keys()):
+        raise InvalidRequest(
+            f"At most {MAX_METRICS} different metrics in a message, {MAX_NAMES} in a task.",
+            field="metrics",
+            expected=f"at most {MAX_METRICS} names",
+        )
     if not _current(draft, key):
         return _refused(key)
     _seen_running(draft, key)

@@ -297,6 +297,7 @@ def create_token(body: CreateToken, digest: str, by: Principal) -> Operation:
             digest=digest,
             created_at=draft.at,
             client_id=body.client_id,
+            label=body.label,
             expires_at=draft.at + body.expires if body.expires is not None else None,
         )
         draft.set_token(record)

@@ -178,7 +178,8 @@ class PackageRecord(Struct, frozen=True):
 
 
 class TokenRecord(Struct, frozen=True):
-    """A token; `digest` is the sha256 of its secret, which is nowhere kept."""
+    """A token; `digest` is the sha256 of its secret, which is nowhere kept. An agent's may be
+    bound to one `client_id`, or to clients that carry one `label` ("NAME=VALUE")."""
 
     id: str
     name: str
@@ -188,6 +189,7 @@ class TokenRecord(Struct, frozen=True):
     client_id: str | None = None
     expires_at: float | None = None
     revoked_at: float | None = None
+    label: str | None = None
 
 
 class LogLines(Struct, frozen=True):

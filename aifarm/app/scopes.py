@@ -33,12 +33,20 @@ SCOPES: dict[Role, frozenset[Scope]] = {
 
 
 class Principal(Struct, frozen=True):
-    """Who speaks, as the token says. `name` is the submitter of the tasks this token creates."""
+    """Who speaks, as the token says. `name` is the submitter of the tasks this token creates.
+
+    An agent may be bound to one `client_id`, or to clients with one `label` ("NAME=VALUE").
+    """
 
     token_id: str
     name: str
     role: Role
     client_id: str | None = None
+    label: str | None = None
+    expires_at: float | None = None
+
+    def expired(self, now: float) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
 
     def may(self, scope: Scope) -> bool:
         return scope in SCOPES[self.role]
@@ -61,4 +69,11 @@ class Principal(Struct, frozen=True):
 
 
 def principal(token: TokenRecord) -> Principal:
-    return Principal(token.id, token.name, token.role, token.client_id)
+    return Principal(
+        token_id=token.id,
+        name=token.name,
+        role=token.role,
+        client_id=token.client_id,
+        label=token.label,
+        expires_at=token.expires_at,
+    )

@@ -276,6 +276,7 @@ def token_full(token: TokenRecord) -> rest.TokenFull:
         created_at=utc(token.created_at),
         expires_at=utc(token.expires_at) if token.expires_at is not None else None,
         revoked_at=utc(token.revoked_at) if token.revoked_at is not None else None,
+        label=token.label,
     )
 
 

@@ -122,7 +122,7 @@ def tokens(found: Sequence[TokenFull]) -> None:
             "ID": lambda token: token.id[:8],
             "NAME": lambda token: token.name,
             "ROLE": lambda token: token.role,
-            "CLIENT": lambda token: token.client_id or NONE,
+            "CLIENT": lambda token: token.client_id or token.label or NONE,
             "STATUS": _validity,
             "AGE": lambda token: ago(token.created_at),
         },

@@ -1,6 +1,7 @@
 """`aifarm server` and `aifarm dev`."""
 
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,31 @@ LOOK = 0.5
 seconds = click.FloatRange(min=0, min_open=True)
 
 
+def _from_file(context: click.Context, parameter: click.Parameter, file: Path | None) -> None:
+    """What FILE says becomes the options' defaults: the command line wins."""
+    if file is None:
+        return
+    try:
+        found = tomllib.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{file} cannot be used: {error}.") from None
+    given = {name.replace("-", "_"): value for name, value in found.items()}
+    known = {option.name for option in context.command.params}
+    if unknown := sorted(given.keys() - known):
+        raise click.BadParameter(f"{file} has {unknown[0]!r}, which is no option of the server.")
+    context.default_map = given
+
+
 @click.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_from_file,
+    is_eager=True,
+    expose_value=False,
+    metavar="FILE",
+    help="Options as TOML, such as rate-limit = 6000; those on the command line win.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True)
 @click.option(
@@ -31,6 +56,8 @@ seconds = click.FloatRange(min=0, min_open=True)
 @click.option("--lease", type=seconds, default=60.0, show_default=True, metavar="SECONDS")
 @click.option("--heartbeat", type=seconds, default=10.0, show_default=True, metavar="SECONDS")
 @click.option("--reattach", type=seconds, default=120.0, show_default=True, metavar="SECONDS")
+@click.option("--rate-limit", type=click.IntRange(1), default=6_000, show_default=True)
+@click.option("--connections", type=click.IntRange(1), default=4_096, show_default=True)
 def server(**options: Any) -> None:
     """Run the farm's server until Ctrl-C.
 
@@ -38,6 +65,9 @@ def server(**options: Any) -> None:
     --lease      how long a client may be away before others get its tasks
     --heartbeat  how often an agent reports
     --reattach   how long clients may be away after a start of the server
+    --rate-limit   requests that one token may make in a minute; failed logins of
+                   one address are held to a hundredth of it
+    --connections  sockets that one token may have open
 
     The first start writes the administrator's token to admin-token in the data folder.
     """

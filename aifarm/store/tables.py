@@ -224,6 +224,7 @@ tokens = Table(
     Column("client_id", String),
     Column("expires_at", Double),
     Column("revoked_at", Double),
+    Column("label", PlainText),
 )
 
 events = Table(

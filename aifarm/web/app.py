@@ -1,16 +1,29 @@
-"""The Tornado application of a standalone server."""
+"""The Tornado application and HTTP server of a standalone farm."""
 
 from functools import partial
+from typing import Any
 
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.web import Application, RequestHandler
-from tornado.websocket import WebSocketHandler
 
-from aifarm.web.bind import METHODS, FarmHandler, UnknownRoute, handlers, pattern
+from aifarm.app.errors import InvalidRequest
+from aifarm.web.bind import BoundHandler, UnknownRoute, handlers, pattern
+from aifarm.web.handler import METHODS, envelope
 from aifarm.web.http import Host
 from aifarm.web.monitor import Monitor
 from aifarm.web.routes import ROUTES
 from aifarm.web.sockets import AgentSocket, LiveSocket
 from aifarm.wire.agent import MAX_MESSAGE
+from aifarm.wire.rest import MAX_BODY
+
+MAX_HEADERS = 64 << 10
+IDLE_SECONDS = 300
+BODY_SECONDS = 600
+"""Bytes of one request's headers; how long a connection may rest, and a body may take."""
+
+BARE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+"""What Tornado answers to what is not HTTP, before any handler is asked."""
 
 PING_SECONDS = 10
 """A peer that does not answer within two of them is gone (FAULTS row 10)."""
@@ -35,7 +48,48 @@ def application(host: Host) -> Application:
 
 
 def _measure(monitor: Monitor, handler: RequestHandler) -> None:
-    if isinstance(handler, FarmHandler) and not isinstance(handler, WebSocketHandler):
-        path = next((route.path for route in handler.methods.values()), "")
+    if isinstance(handler, BoundHandler | UnknownRoute):
+        routes = handler.methods.values() if isinstance(handler, BoundHandler) else ()
+        path = next((route.path for route in routes), "")
         method = handler.request.method if handler.request.method in METHODS else ""
-        monitor.answered(method, path, handler.get_status(), handler.request.request_time())
+        monitor.answered(method or "", path, handler.get_status(), handler.request.request_time())
+
+
+class FarmServer(HTTPServer):
+    """Serves `application(host)`, within limits, and answers what is not HTTP as all else."""
+
+    host: Host
+
+    def initialize(self, host: Host, **options: Any) -> None:
+        self.host = host
+        super().initialize(
+            application(host),
+            max_body_size=MAX_BODY,  # of handlers that do not count for themselves
+            max_buffer_size=2 * MAX_MESSAGE,
+            max_header_size=MAX_HEADERS,
+            idle_connection_timeout=IDLE_SECONDS,
+            body_timeout=BODY_SECONDS,
+            **options,
+        )
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        plain = stream.write
+
+        def write(data: bytes | memoryview) -> Any:
+            return plain(self._refusal(str(address[0])) if data == BARE else data)
+
+        stream.write = write  # type: ignore[method-assign]
+        super().handle_stream(stream, address)
+
+    def _refusal(self, address: str) -> bytes:
+        words = "That is not valid HTTP/1.1: its first line, a header or a length is wrong."
+        body = envelope(InvalidRequest(words, field="headers", expected="a valid HTTP/1.1 request"))
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+            "X-API-Version": "1.0",
+            **self.host.facade.limits.open(address).headers,
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"HTTP/1.1 400 Bad Request\r\n{lines}\r\n".encode() + body

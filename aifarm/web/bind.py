@@ -1,40 +1,22 @@
-"""Builds Tornado handlers from ROUTES over a host's base class.
-
-The only place that turns an error into JSON, and the only one that reads headers for identity.
-"""
+"""Builds Tornado handlers from ROUTES over a host."""
 
 import asyncio
-import logging
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, ClassVar
 
-from tornado.httputil import HTTPHeaders
-from tornado.web import HTTPError, RequestHandler, stream_request_body
+from tornado.httputil import parse_qs_bytes
 
-from aifarm.app.errors import (
-    STATUS,
-    FarmError,
-    InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
-    TooLarge,
-    Unauthorized,
-)
-from aifarm.app.scopes import Principal
+from aifarm.app.errors import FarmError, InvalidRequest, MethodNotAllowed, NotFound
+from aifarm.web.handler import FarmHandler, check_host
 from aifarm.web.http import File, Host, Request, Response, Route, Stream
 from aifarm.web.spool import Spool
-from aifarm.wire.agent import ErrorBody
 from aifarm.wire.codec import WireError, check_headers, decode_body, decode_query, encode
-from aifarm.wire.rest import ErrorEnvelope
 
-log = logging.getLogger(__name__)
-
-METHODS = ("GET", "POST", "PUT", "DELETE")
-RETRY_AFTER = {"SERVICE_UNAVAILABLE": "1"}
 _PARAM = re.compile(r"\{(\w+)\}")
 _RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def handlers(routes: Iterable[Route], host: Host) -> list[tuple[str, Any, dict[str, Any]]]:
@@ -42,7 +24,10 @@ def handlers(routes: Iterable[Route], host: Host) -> list[tuple[str, Any, dict[s
     by_path: dict[str, dict[str, Route]] = defaultdict(dict)
     for route in routes:
         by_path[route.path][route.method] = route
-    return [(pattern(path), _handler(methods), {"host": host}) for path, methods in by_path.items()]
+    return [
+        (pattern(path), type("Bound", (BoundHandler,), {"methods": methods}), {"host": host})
+        for path, methods in by_path.items()
+    ]
 
 
 def pattern(path: str) -> str:
@@ -50,133 +35,105 @@ def pattern(path: str) -> str:
     return _PARAM.sub(r"(?P<\1>[^/]+)", path) + "$"
 
 
-def principal_of(headers: HTTPHeaders, host: Host) -> Principal:
-    """Whose token the request carries. Raises Unauthorized."""
-    kind, _, secret = headers.get("Authorization", "").partition(" ")
-    found = host.facade.authenticate(secret.strip()) if kind.lower() == "bearer" else None
-    if found is None:
-        raise Unauthorized
-    return found
+class BoundHandler(FarmHandler):
+    """The routes of one path. HEAD is answered as GET, without the body."""
 
-
-def check_host(header: str, host: Host) -> None:
-    """Refuses a Host that is not this farm's name: else any web page could reach a laptop's farm
-    by pointing its own name here (DNS rebinding)."""
-    name = header.rsplit(":", 1)[0].strip("[]").lower()
-    if host.allowed and name not in host.allowed:
-        raise InvalidRequest(
-            f"This farm does not answer to the name {name!r};"
-            " start the server with --allowed-host to add it."
-        )
-
-
-class FarmHandler(RequestHandler):
-    """Common to all: identity, the error envelope, headers."""
-
-    host: Host
     methods: ClassVar[dict[str, Route]] = {}
+    route: Route | None = None
+    spool: Spool | None = None
 
-    def initialize(self, host: Host) -> None:
-        self.host = host
+    def accept(self) -> None:
+        method = self.request.method or ""
+        route = self.methods.get("GET" if method == "HEAD" else method)
+        self.identify(
+            open_to_all=all(one.scope is None for one in self.methods.values()),
+            metered=route is None or route.metered,
+        )
+        check_host(self.request.host, self.host)
+        if route is None:
+            head = ["HEAD"] if "GET" in self.methods else []
+            allowed = ", ".join(sorted([*self.methods, *head]))
+            self.set_header("Allow", allowed)
+            raise MethodNotAllowed(f"This address answers {allowed}.")
+        self.check_version()
+        if self.principal is not None and route.scope is not None:
+            self.principal.need(route.scope)
+        self.route = route
+        self.max_body = route.max_body
 
-    def set_default_headers(self) -> None:
-        self.set_header("X-API-Version", "2.0" if self._version == 2 else "1.0")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-        self.set_header("Cache-Control", "no-store")
-        self.clear_header("Server")
+    async def keep(self, chunk: bytes) -> None:
+        """A large body goes to a file as it comes."""
+        if self.route is None or not self.route.spools:
+            await super().keep(chunk)
+            return
+        if self.spool is None:
+            self.spool = Spool(self.host.spool, self.host.executor)
+        await self.spool.write(chunk)
 
-    @property
-    def _version(self) -> int:
-        return 2 if self.request.path.startswith(("/api/v2/", "/v2/")) else 1
-
-    def check_xsrf_cookie(self) -> None:
-        """Nothing authenticates by cookie here: identity is the Authorization header."""
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None, None))[1]
-        if status_code == STATUS["METHOD_NOT_ALLOWED"]:  # one that Tornado does not know
-            try:
-                self.accept(self.request.method or "")
-            except FarmError as refusal:
-                error = refusal
-        self.answer_error(_domain(error, status_code))
-
-    def answer_error(self, error: FarmError) -> None:
-        self.set_status(STATUS[error.code])
-        self.set_header("Content-Type", "application/json")
-        if error.code in RETRY_AFTER:
-            self.set_header("Retry-After", RETRY_AFTER[error.code])
-        if error.code == "UNAUTHORIZED":
-            self.set_header("WWW-Authenticate", "Bearer")
-        body = ErrorBody(error.code, error.message, error.details)
-        self.finish(encode(ErrorEnvelope(body)))
-
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, FarmError | HTTPError):
-            super().log_exception(typ, value, tb)
-
-    async def serve(self, method: str, params: dict[str, str], **body: Any) -> None:
+    async def serve(self, params: dict[str, str]) -> None:
         try:
-            route, found = self.accept(method)
-            request = self.request_of(route, found, params, **body)
-            await self.answer(await route.function(request), route)
+            if self.refusal is not None or self.route is None:
+                raise self.refusal or NotFound
+            if self.route.spools and self.spool is None:
+                await self.keep(b"")
+            if self.spool is not None:
+                await self.spool.close()
+            request = self.request_of(self.route, params)
+            await self.answer(await self.route.function(request))
         except FarmError as error:
             self.answer_error(error)
 
-    def accept(self, method: str) -> tuple[Route, Principal | None]:
-        """Who asks for what, and whether they may."""
-        check_host(self.request.host, self.host)
-        route = self.methods.get(method)
-        found = None
-        open_to_all = all(one.scope is None for one in self.methods.values())
-        if not open_to_all:
-            found = principal_of(self.request.headers, self.host)
-        if route is None:
-            allowed = ", ".join(sorted(self.methods))
-            self.set_header("Allow", allowed)
-            raise MethodNotAllowed(f"This address answers {allowed}.")
-        if found is not None and route.scope is not None:
-            found.need(route.scope)
-        if len(self.request.body) > route.max_body and not route.spools:
-            raise TooLarge(f"The body is larger than {route.max_body} bytes.")
-        return route, found
-
-    def request_of(
-        self, route: Route, found: Principal | None, params: dict[str, str], **body: Any
-    ) -> Request:
+    def request_of(self, route: Route, params: dict[str, str]) -> Request:
         """What was asked, in the route's shapes. Raises InvalidRequest naming the field."""
-        asked = {
-            name: [value.decode("utf-8", "replace") for value in values]
-            for name, values in self.request.query_arguments.items()
-        }
+        body = b"".join(self.chunks)
+        url = f"{self.request.protocol}://{self.request.host}{self.request.path}"
+        query = self._query()
         try:
             check_headers(self.request.headers, route.headers)
             return Request(
                 host=self.host,
                 route=route,
-                principal=found,
+                principal=self.principal,
+                url=url,
                 params={name: _component(value) for name, value in params.items()},
-                query=decode_query(asked, route.query),
+                query=decode_query(query, route.query),
                 headers=self.request.headers,
-                body=self.request.body,
-                content=_content(self.request.body, route),
-                **body,
+                body=body,
+                content=_content(body, route),
+                spooled=self.spool.path if self.spool is not None else None,
             )
         except WireError as error:
-            expected = {"expected": error.expected} if error.expected else {}
-            raise InvalidRequest(error.message, field=error.field, **expected) from None
+            raise InvalidRequest.of(error, "body") from None
 
-    async def answer(self, response: Response | File | Stream, route: Route) -> None:
+    def _query(self) -> dict[str, list[str]]:
+        """The values of each parameter, as text. Raises InvalidRequest naming it."""
+        if _BAD_PERCENT.search(self.request.uri or ""):
+            words = "A % in an address is followed by two hexadecimal digits."
+            raise InvalidRequest(words, field="path", expected="percent-encoded UTF-8")
+        found = parse_qs_bytes(self.request.query, keep_blank_values=True)
+        asked = {}
+        for name, values in found.items():
+            try:
+                asked[name] = [value.decode() for value in values]
+            except UnicodeDecodeError:
+                words = "A parameter is not UTF-8."
+                raise InvalidRequest(words, field=name, expected="percent-encoded UTF-8") from None
+            if any("\0" in value for value in asked[name]):
+                words = "A parameter has NUL in it."
+                raise InvalidRequest(words, field=name, expected="text without NUL")
+        return asked
+
+    async def answer(self, response: Response | File | Stream) -> None:
+        assert self.route is not None  # noqa: S101  it has just answered
         if isinstance(response, File):
             await self.send_file(response)
             return
         if isinstance(response, Stream):
-            await self.send_stream(response, route)
+            await self.send_stream(response, self.route.answer)
             return
-        self.set_status(response.status or route.status)
-        raw = isinstance(route.answer, str)
-        self.set_header("Content-Type", route.answer if raw else "application/json")
+        self.set_status(response.status or self.route.status)
+        raw = isinstance(self.route.answer, str)
+        self.set_header("Content-Type", self.route.answer if raw else "application/json")
         for name, value in response.headers.items():
             self.set_header(name, value)
         if response.body is None:
@@ -196,17 +153,21 @@ class FarmHandler(RequestHandler):
         self.set_header("Content-Length", str(stop - start))
         self.set_header("Accept-Ranges", "bytes")
         self.set_header("ETag", f'"{file.sha256}"')
+        if self.request.method == "HEAD":
+            await self.flush()  # with the length above, which `finish` alone would count anew
+            self.finish()
+            return
         artifacts = self.host.facade.artifacts
         async for chunk in self._chunks(artifacts.read(file.key, file.parts, start, stop)):
             self.write(chunk)
             await self.flush()
         self.finish()
 
-    async def send_stream(self, stream: Stream, route: Route) -> None:
+    async def send_stream(self, stream: Stream, media_type: Any) -> None:
         """An error while nothing is sent yet is answered as one; later ones cut the connection."""
         pieces = self._chunks(stream.pieces)
         first = await anext(pieces, b"")
-        self.set_header("Content-Type", route.answer)
+        self.set_header("Content-Type", media_type)
         self.set_header("Content-Disposition", f'inline; filename="{stream.filename}"')
         self.write(first)
         async for piece in pieces:
@@ -231,67 +192,6 @@ class FarmHandler(RequestHandler):
             raise InvalidRequest(f"The range is outside the file's {size} bytes.", field="Range")
         return start, stop
 
-    def compute_etag(self) -> None:
-        """ETags are contents' hashes, set where there is one."""
-
-
-class UnknownRoute(FarmHandler):
-    """Every address that is no route: the same envelope, and no hint to strangers."""
-
-    async def prepare(self) -> None:
-        try:
-            check_host(self.request.host, self.host)
-            principal_of(self.request.headers, self.host)
-            raise NotFound(f"There is no {self.request.path}.")
-        except FarmError as error:
-            self.answer_error(error)
-
-
-def _handler(methods: dict[str, Route]) -> type[FarmHandler]:
-    spools = any(route.spools for route in methods.values())
-    base = SpoolingHandler if spools else FarmHandler
-    return type("BoundHandler", (base,), {"methods": methods, **_VERBS})
-
-
-def _verb(method: str) -> Any:
-    async def verb(self: FarmHandler, **params: str) -> None:
-        await self.serve(method, params)
-
-    return verb
-
-
-_VERBS = {method.lower(): _verb(method) for method in (*METHODS, "PATCH", "HEAD", "OPTIONS")}
-
-
-@stream_request_body
-class SpoolingHandler(FarmHandler):
-    """A large body goes to a file as it comes, once it is clear who sends it."""
-
-    spool: Spool | None = None
-
-    async def prepare(self) -> None:
-        method = self.request.method or ""
-        route = self.methods.get(method)
-        if route is None or not route.spools:
-            return
-        try:
-            self.accept(method)
-        except FarmError as error:
-            self.answer_error(error)
-            return
-        self.request.connection.set_max_body_size(route.max_body)  # type: ignore[union-attr]
-        self.spool = Spool(self.host.spool, self.host.executor)
-
-    async def data_received(self, chunk: bytes) -> None:
-        if self.spool is not None:
-            await self.spool.write(chunk)
-
-    async def serve(self, method: str, params: dict[str, str], **body: Any) -> None:
-        if self.spool is not None:
-            await self.spool.close()
-            body["spooled"] = self.spool.path
-        await super().serve(method, params, **body)
-
     def on_finish(self) -> None:
         if self.spool is not None:
             self.spool.remove()
@@ -301,16 +201,12 @@ class SpoolingHandler(FarmHandler):
         self.on_finish()
 
 
-def _domain(error: Any, status: int) -> FarmError:
-    if isinstance(error, FarmError):
-        return error
-    if isinstance(error, HTTPError):
-        by_status = {value: code for code, value in STATUS.items()}
-        refusal = FarmError(error.log_message or error.reason or "The request was refused.")
-        code = by_status.get(status, "INVALID_REQUEST" if status < 500 else "INTERNAL_ERROR")
-        refusal.code = code  # type: ignore[misc]
-        return refusal
-    return FarmError("Something went wrong in the farm; its log has the details.")
+class UnknownRoute(FarmHandler):
+    """Every address that is no route: the same envelope, and no hint to strangers."""
+
+    def accept(self) -> None:
+        super().accept()
+        raise NotFound(f"There is no {self.request.path[:500]}.")
 
 
 def _content(body: bytes, route: Route) -> Any:

@@ -1,6 +1,6 @@
 """What researchers load, keep and delete, and agents resume from."""
 
-from aifarm.app import care, views
+from aifarm.app import assignments, care, views
 from aifarm.app.errors import NotFound
 from aifarm.app.housekeeping import discard
 from aifarm.web.http import File, Request, Response
@@ -18,6 +18,8 @@ async def list_all(request: Request) -> Response:
 async def data(request: Request) -> Response | File:
     """The bytes of a checkpoint of the task, or of the one it began with; ranges are honoured."""
     record = await find(request)
+    if request.by.role == "agent":
+        await request.write(assignments.need_task(record.task.id, request.by))
     wanted = request.params["checkpoint_id"]
     found = await request.read(request.facade.store.checkpoint, wanted)
     if found is None or (

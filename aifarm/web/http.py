@@ -24,7 +24,8 @@ class Host(Struct, frozen=True):
     """What all routes of one server share. `executor` is for everything that blocks.
 
     `names`: how URLs name this farm ("host:port"); `allowed`: Host headers that are answered,
-    empty for any. `started`: on the monotonic clock.
+    empty for any; `origins`: what a browser's Origin may be, exactly. `started`: on the monotonic
+    clock.
     """
 
     facade: Facade
@@ -34,17 +35,20 @@ class Host(Struct, frozen=True):
     allowed: frozenset[str]
     monitor: Monitor
     started: float
+    origins: frozenset[str]
 
 
 class Request(Struct):
     """One request of an authenticated principal. `params`: the parts of the path, decoded once.
 
-    `query` and `content` (the JSON body) have the shapes that the route names; `body` is the bytes.
+    `url` is the address asked for, as the client named it and without its query. `query` and
+    `content` (the JSON body) have the shapes that the route names; `body` is the bytes.
     """
 
     host: Host
     route: "Route"
     principal: Principal | None
+    url: str
     params: Mapping[str, str]
     query: Any
     headers: Mapping[str, str]
@@ -111,6 +115,7 @@ class Route(Struct, frozen=True):
     the media types of bytes, or None for nothing. `status` is that of success, `also` what else is
     one; `headers` of the request that count here. The function's docstring tells what it does.
     `spools`: the body is large and goes to a file, of at most `max_body` bytes.
+    `metered`: it counts against the rate limit; parts of an upload do not, since its begin did.
     """
 
     method: str
@@ -125,3 +130,4 @@ class Route(Struct, frozen=True):
     headers: tuple[str, ...] = ()
     max_body: int = MAX_BODY
     spools: bool = False
+    metered: bool = True

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from aifarm.app import care, operations, views
+from aifarm.app import assignments, care, operations, views
 from aifarm.app.errors import InvalidRequest, NotFound
 from aifarm.app.housekeeping import discard
 from aifarm.app.ports import Artifacts
@@ -81,6 +81,8 @@ def _sha256(path: Path) -> str:
 async def get(request: Request) -> Response | File:
     """Downloads a package's archive, or the range of it that is asked for."""
     name, version = request.params["name"], request.params["version"]
+    if request.by.role == "agent":
+        await request.write(assignments.need_package(name, version, request.by))
     record = await request.read(request.facade.store.package, name, version)
     if record is None:
         raise NotFound(f"There is no package {name} {version} on this farm.")

@@ -12,6 +12,7 @@ class Page(NamedTuple):
     number: int
     limit: int
     query: dict[str, Any]
+    url: str
 
     def headers(self, total: int) -> dict[str, str]:
         """X-Total-Count, X-Page-Count and Link, with the filters kept."""
@@ -28,10 +29,11 @@ class Page(NamedTuple):
         }
 
     def _url(self, page: int) -> str:
-        return "?" + urlencode({**self.query, "page": page, "limit": self.limit}, doseq=True)
+        query = urlencode({**self.query, "page": page, "limit": self.limit}, doseq=True)
+        return f"{self.url}?{query}"
 
 
 def page_of(request: Request) -> tuple[Page, int]:
     """The page asked for, and how long it is."""
     query = request.query
-    return Page(query.page, query.limit, to_builtins(query)), query.limit
+    return Page(query.page, query.limit, to_builtins(query), request.url), query.limit

@@ -170,5 +170,6 @@ ROUTES: tuple[Route, ...] = (
         status=204,
         headers=(*_AS_CLIENT, "X-Content-SHA256"),
         max_body=rest.PART_SIZE,
+        metered=False,
     ),
 )

@@ -10,28 +10,43 @@ import re
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from tornado.iostream import StreamClosedError
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
+from tornado.websocket import (
+    WebSocketClosedError,
+    WebSocketHandler,
+    WebSocketProtocol,
+    WebSocketProtocol13,
+)
 
-from aifarm.app.errors import FarmError, Forbidden, InvalidRequest, NotFound
+from aifarm.app.errors import FarmError, Forbidden, InvalidRequest, NotFound, TooLarge
 from aifarm.app.links import Link
 from aifarm.app.live import Mailbox, News, frames
 from aifarm.app.messages import error_body
 from aifarm.app.scopes import Principal, Scope
 from aifarm.app.views import event_full
-from aifarm.web.bind import FarmHandler, check_host, principal_of
+from aifarm.web.handler import FarmHandler
 from aifarm.web.http import Host
 from aifarm.web.outgoing import Outgoing
 from aifarm.wire import live
-from aifarm.wire.agent import ServerMessage
+from aifarm.wire.agent import MAX_MESSAGE, ServerMessage
 from aifarm.wire.codec import WireError, decode_client, encode, explain
 
 log = logging.getLogger(__name__)
 
 _CLIENT_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+
+_HANDSHAKE = {
+    "Upgrade": "websocket",
+    "Connection": "upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "=",
+}
+"""What each header of an upgrade has in it; a key is 16 bytes in base64."""
+
+MESSAGE_TOO_BIG = 1009
+"""What Tornado closes with; the contract does not have it."""
 
 PROGRESS_SECONDS = 0.1
 """News of progress alone waits this long, so that a reader gets the latest of it."""
@@ -43,38 +58,70 @@ MAX_MISSED = 10_000
 class FarmSocket(WebSocketHandler, FarmHandler):
     """Common to both: identity before the upgrade, text frames only, bounded sending."""
 
+    _stream_request_body = False  # what asks for a socket has no body
     principal: Principal
     scope: Scope
+    ended = False
 
     def initialize(self, host: Host) -> None:
         FarmHandler.initialize(self, host)
         self.outgoing = Outgoing(self)
 
+    def accept(self) -> None:
+        super().accept()
+        self.check_version()
+        self.principal.need(self.scope)
+        self.check_handshake()
+        self.host.facade.sessions.admit(self.principal)
+
+    def check_handshake(self) -> None:
+        """What Tornado would refuse too, but not in the envelope, and an exact Origin."""
+        headers = self.request.headers
+        for name, expected in _HANDSHAKE.items():
+            if expected not in headers.get(name, "").lower():
+                words = "This address is a WebSocket's, and the request is not an upgrade to one."
+                raise InvalidRequest(words, field=name, expected=expected)
+        origin = headers.get("Origin")
+        if origin is not None and not self.check_origin(origin):
+            words = "A page from elsewhere may not open the farm's sockets."
+            raise Forbidden(words, field="Origin")
+
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            check_host(self.request.host, self.host)
-            self.principal = principal_of(self.request.headers, self.host)
-            self.principal.need(self.scope)
-            self.admit()
-        except FarmError as error:
-            self.answer_error(error)
+        if self.refusal is not None:
+            self.answer_error(self.refusal)
             return
         await super().get(*args, **kwargs)
 
-    def admit(self) -> None:
-        """What else must be so before the upgrade. Raises FarmError."""
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        found = super().get_websocket_protocol()
+        return found and Protocol(self, False, found.params)
 
     def check_origin(self, origin: str) -> bool:
-        return urlsplit(origin).netloc.lower() in self.host.names
+        return origin.lower() in self.host.origins
+
+    def open(self, *args: str, **kwargs: str) -> None:
+        self.set_nodelay(True)
+        self.host.facade.sessions.opened(self)
+
+    def on_close(self) -> None:
+        self.host.facade.sessions.closed(self)
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Closes the socket; what the other side still sends is not heard."""
+        self.ended = True
+        # A frame that closes has room for so much.
+        super().close(code, (reason or "").encode()[:120].decode(errors="ignore") or None)
 
     def on_message(self, message: str | bytes) -> None:
+        if self.ended:
+            return
         if isinstance(message, bytes):
             self.close(1003, "messages are JSON text, not binary")
             return
         try:
             self.take(message)
         except FarmError as error:
-            self.refuse(error)
+            self.refuse_message(error)
         except Exception:
             log.exception("a socket's message could not be handled")
             self.close(1011, "internal error")
@@ -82,8 +129,27 @@ class FarmSocket(WebSocketHandler, FarmHandler):
     def take(self, message: str) -> None:
         raise NotImplementedError
 
-    def refuse(self, error: FarmError) -> None:
+    def refuse_message(self, error: FarmError) -> None:
         raise NotImplementedError
+
+
+class Protocol(WebSocketProtocol13):
+    """Tornado's, with the contract's close codes where it has others, or none."""
+
+    handler: FarmSocket
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        if code == MESSAGE_TOO_BIG:
+            words = f"A message has at most {MAX_MESSAGE} bytes."
+            self.handler.refuse_message(TooLarge(words, field="message", expected=words))
+            code, reason = 1008, words
+        super().close(code, reason)
+
+    def _abort(self) -> None:
+        """Frames that are against the protocol end here, as do connections that are gone."""
+        if not (self.server_terminated or self.client_terminated or self.stream.closed()):
+            super().close(1002, "that is not the WebSocket protocol")
+        super()._abort()
 
 
 class AgentSocket(FarmSocket):
@@ -92,25 +158,24 @@ class AgentSocket(FarmSocket):
     scope = Scope.WORK
     link: Link | None = None
 
-    async def get(self, *args: Any, **kwargs: Any) -> None:
+    def accept(self) -> None:
+        self.identify()
         if self.request.headers.get("Upgrade", "").lower() != "websocket":
-            self.answer_error(NotFound("Agents connect here by WebSocket; REST is under /api."))
-            return
-        await super().get(*args, **kwargs)
-
-    def admit(self) -> None:
+            raise NotFound("Agents connect here by WebSocket; REST is under /api.")
+        super().accept()
         client_id = self.request.headers.get("Client-ID", "")
         if not _CLIENT_ID.match(client_id):
             raise InvalidRequest(
                 "The Client-ID header names the client: letters, digits, dot, dash, underscore.",
                 field="Client-ID",
+                expected="1 to 128 of letters, digits, dot, dash, underscore",
             )
         if self.principal.client_id not in (None, client_id):
             raise Forbidden(f"This token is {self.principal.client_id}'s, not {client_id}'s.")
         self.client_id = client_id
 
     def open(self, *args: str, **kwargs: str) -> None:
-        self.set_nodelay(True)
+        super().open()
         self.host.monitor.opened("agent", self.outgoing)
         self.link = self.host.facade.links.opened(self.client_id, self.principal, self)
 
@@ -123,14 +188,15 @@ class AgentSocket(FarmSocket):
         try:
             decoded = decode_client(message)
         except WireError as error:
-            raise InvalidRequest(error.message, field=error.field) from None
+            raise InvalidRequest.of(error, "message") from None
         self.host.facade.links.received(self.link, decoded)
 
-    def refuse(self, error: FarmError) -> None:
+    def refuse_message(self, error: FarmError) -> None:
         assert self.link is not None  # noqa: S101
         self.host.facade.links.refuse(self.link, error)
 
     def on_close(self) -> None:
+        super().on_close()
         self.host.monitor.closed(self.outgoing)
         if self.link is not None:
             self.host.facade.links.closed(self.link)
@@ -146,23 +212,23 @@ class LiveSocket(FarmSocket):
     reading: asyncio.Task[None] | None = None
 
     def open(self, *args: str, **kwargs: str) -> None:
-        self.set_nodelay(True)
+        super().open()
         self.host.monitor.opened("live", self.outgoing)
 
     def take(self, message: str) -> None:
         try:
             wanted = _subscribe.decode(message)
         except msgspec.DecodeError as error:
-            wrong = explain(error)
-            raise InvalidRequest(wrong.message, field=wrong.field) from None
+            raise InvalidRequest.of(explain(error, live.Subscribe), "message") from None
         if self.reading is not None:
             self.reading.cancel()
         self.reading = asyncio.ensure_future(self._serve(wanted))
 
-    def refuse(self, error: FarmError) -> None:
+    def refuse_message(self, error: FarmError) -> None:
         self.outgoing.send(encode([live.Refused(error_body(error))]))
 
     def on_close(self) -> None:
+        super().on_close()
         self.host.monitor.closed(self.outgoing)
         if self.reading is not None:
             self.reading.cancel()

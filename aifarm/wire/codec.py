@@ -5,6 +5,7 @@ in its general form. Unknown fields are ignored on the socket (rolling upgrades)
 refuse them, since their Structs forbid it.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from aifarm.wire.agent import FromClient, FromServer
+from aifarm.wire.agent import FromClient, FromServer, TaskState
 from aifarm.wire.headers import HEADERS
 from aifarm.wire.rules import RULES
 
@@ -27,14 +28,15 @@ encode = msgspec.json.Encoder().encode
 
 
 class WireError(ValueError):
-    """`message` is one sentence; `field` the path of what is wrong, or ""; `expected` as well."""
+    """`message` is one sentence; `field` the path of what is wrong, "" where it is the whole;
+    `expected` what should stand there."""
 
     def __init__(self, message: str, field: str = "", expected: str = "") -> None:
         # What was sent may be quoted in it: one line of it, and not all of a megabyte.
         self.message = " ".join(message.split())[:500]
         super().__init__(self.message)
-        self.field = field
-        self.expected = expected
+        self.field = field[:200]
+        self.expected = expected or "valid JSON"
 
 
 class _General(Struct):
@@ -59,12 +61,17 @@ def decode_client(frame: bytes | str) -> FromClient:
             fields: dict[str, Any] = msgspec.json.decode(frame)
             nested = fields.pop("data")
             if not isinstance(nested, dict):
-                raise WireError("Expected `object`, got something else - at `$.data`", "data")
+                raise WireError("`data` is not an object.", "data", "object")
             message: FromClient = msgspec.convert({**nested, **fields}, FromClient)
-            return message
-        return _from_client.decode(frame)
+        else:
+            message = _from_client.decode(frame)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise explain(error) from None
+        raise explain(error, FromClient) from None
+    # What is kept of other messages has a shape; unknown fields are ignored, however deep.
+    if isinstance(message, TaskState) and _deeper(message.provenance, MAX_DEPTH - 1):
+        words = f"It nests deeper than {MAX_DEPTH} levels."
+        raise WireError(words, "provenance", f"at most {MAX_DEPTH} levels")
+    return message
 
 
 def decode_server(frame: bytes | str) -> FromServer:
@@ -76,18 +83,30 @@ def decode_server(frame: bytes | str) -> FromServer:
 
 
 def decode_body(body: bytes, shape: type[S]) -> S:
-    """A REST body as `shape`, its RULES kept. Raises WireError, also where it nests deeper than
-    MAX_DEPTH."""
+    """A REST body as `shape`, its RULES kept. Raises WireError, also for what JSON leaves open:
+    keys that stand twice, NUL in a text, and nesting deeper than MAX_DEPTH."""
     if depth(body) > MAX_DEPTH:
-        raise WireError(f"The body nests deeper than {MAX_DEPTH} levels.")
+        words = f"The body nests deeper than {MAX_DEPTH} levels."
+        raise WireError(words, expected=f"at most {MAX_DEPTH} levels")
+    if _NUL.search(body):
+        raise WireError("The body has NUL in a text.", expected="text without NUL")
     try:
         decoded = _decoded(body, shape)
+        json.loads(body, object_pairs_hook=_each_once)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise explain(error) from None
+        raise explain(error, shape) from None
     for rule in RULES.get(shape, ()):
         if not rule.holds(decoded):
             raise WireError(rule.message, rule.field, rule.expected)
     return decoded
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    seen = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise WireError(f"{name!r} stands twice in one object.", name, "each name once")
+        seen.add(name)
 
 
 def _decoded(body: bytes, shape: type[S]) -> S:
@@ -96,6 +115,8 @@ def _decoded(body: bytes, shape: type[S]) -> S:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
         refusal = error
+    if _NOT_WHOLE.match(str(refusal)) is None:
+        raise refusal
     value = msgspec.json.decode(body)
     while _made_whole(value, refusal):
         try:
@@ -123,10 +144,13 @@ _NOT_WHOLE = re.compile(r"Expected `int.*`, got `float` - at `\$\.([\w.]+)`$")
 
 
 def decode_query(values: Mapping[str, Sequence[str]], shape: type[S]) -> S:
-    """A query's text values as `shape`: a list takes all of a parameter's values, anything else
-    the last one. Raises WireError naming the parameter."""
+    """A query's text values as `shape`: only a list takes several of a parameter. Raises
+    WireError naming the parameter."""
     lists = _lists(shape)
-    asked = {name: found if name in lists else found[-1] for name, found in values.items()}
+    asked = {name: found if name in lists else found[0] for name, found in values.items()}
+    for name, found in values.items():
+        if len(found) > 1 and name not in lists:
+            raise WireError(f"The parameter {name!r} stands there twice.", name, "one value")
     try:
         query = msgspec.convert(asked, shape, strict=False)
         for name, value in asked.items():
@@ -136,13 +160,13 @@ def decode_query(values: Mapping[str, Sequence[str]], shape: type[S]) -> S:
                 raise WireError(f"{value!r} is no value for {name}: leave it out.", name)
         return query
     except msgspec.ValidationError as error:
-        known = ", ".join(field.name for field in msgspec.structs.fields(shape))
-        wrong = explain(error)
-        unknown = re.search(r"unknown field `(.*)`", wrong.message)
-        if unknown is None:
+        wrong = explain(error, shape)
+        if wrong.expected != NO_SUCH_FIELD:
             raise wrong from None
+        known = ", ".join(field.name for field in msgspec.structs.fields(shape))
         words = f"it takes {known}" if known else "it takes none"
-        raise WireError(f"Unknown parameter {unknown[1]!r}: {words}.", unknown[1]) from None
+        words = f"Unknown parameter {wrong.field!r}: {words}."
+        raise WireError(words, wrong.field, known or "no parameter") from None
 
 
 @cache
@@ -163,10 +187,13 @@ def check_headers(given: Mapping[str, str], names: Iterable[str]) -> None:
         try:
             msgspec.convert(text, header.shape)
         except msgspec.ValidationError as error:
-            what = explain(error).message if text is not None else "it is missing"
-            raise WireError(f"The header {name} is not valid: {what}.", name) from None
+            wrong = explain(error)
+            what = wrong.message if text is not None else "it is missing"
+            words = f"The header {name} is not valid: {what}."
+            raise WireError(words, name, wrong.expected) from None
 
 
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _BRACKETS = re.compile(rb"[^\[\]{}]+")
 
@@ -180,15 +207,72 @@ def depth(body: bytes) -> int:
     return deepest
 
 
-def explain(error: Exception) -> WireError:
-    """msgspec's sentence, with the path it names split off: "… - at `$.task_id`"."""
-    if isinstance(error, msgspec.ValidationError):
-        text, _, path = str(error).partition(" - at `")
-        missing = re.search(r"missing required field `(\w+)`", text)
-        field = path.rstrip("`").removeprefix("$").removeprefix(".")
-        if missing:
-            field = f"{field}.{missing[1]}" if field else missing[1]
-        return WireError(f"{text} - at `{field}`" if field else text, field)
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether arrays and objects nest deeper in `value` than that."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_deeper(one, levels - 1) for one in inner)
+
+
+NO_SUCH_FIELD = "no such field"
+_EXPECTED = re.compile(r"^Expected (.*?)(?:, got `\w+`)?$")
+_MISSING = re.compile(r"missing required field `(\w+)`$")
+_UNKNOWN = re.compile(r"unknown field `(.*)`$", re.DOTALL)
+
+
+def explain(error: Exception, shape: Any = None) -> WireError:
+    """msgspec's sentence, with the path it names split off: "… - at `$.task_id`".
+
+    `shape` is what was decoded to: the values that a field allows are read from it.
+    """
     if isinstance(error, RecursionError):
-        return WireError("The JSON nests too deeply.")
-    return WireError(f"Not valid JSON: {error}")
+        return WireError("The JSON nests too deeply.", expected=f"at most {MAX_DEPTH} levels")
+    if not isinstance(error, msgspec.ValidationError):
+        return WireError(f"Not valid JSON: {error}")
+    text, _, path = str(error).partition(" - at `")
+    field = path.rstrip("`").removeprefix("$").removeprefix(".")
+    expected = "another value"
+    if missing := _MISSING.search(text):
+        field, expected = _under(field, missing[1]), "a value"
+    elif unknown := _UNKNOWN.search(text):
+        return WireError(text, _under(field, unknown[1]), NO_SUCH_FIELD)
+    elif sentence := _EXPECTED.match(text):
+        expected = sentence[1].replace("`", "")
+    elif text.startswith("Invalid"):
+        expected = _choices(shape, field) or expected
+    elif "out of range" in text:
+        expected = "a number of 64 bits"
+    return WireError(f"{text} - at `{field}`" if field else text, field, expected)
+
+
+def _under(field: str, name: str) -> str:
+    return f"{field}.{name}" if field else name
+
+
+def _choices(shape: Any, field: str) -> str:
+    """What a field of `shape` may be, where that is a list of words."""
+    found = [msgspec.inspect.type_info(shape)] if shape is not None else []
+    found = [one for kind in found for one in _alternatives(kind)]
+    for name, index, _ in (part.partition("[") for part in field.split(".")):
+        inner = [
+            part.type
+            for kind in found
+            for part in getattr(kind, "fields", ())
+            if part.encode_name == name
+        ]
+        tags = [
+            getattr(kind, "tag", None) for kind in found if getattr(kind, "tag_field", None) == name
+        ]
+        if tags:
+            return ", ".join(map(str, tags))
+        found = [one for kind in inner for one in _alternatives(kind)]
+        if index:
+            items = [kind.item_type for kind in found if isinstance(kind, msgspec.inspect.ListType)]
+            found = [one for kind in items for one in _alternatives(kind)]
+    words = [str(word) for kind in found for word in getattr(kind, "values", ())]
+    return ", ".join(words)
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return getattr(kind, "types", (kind,))

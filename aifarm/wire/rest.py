@@ -16,6 +16,7 @@ from aifarm.wire.types import (
     Direction,
     EnvName,
     Identifier,
+    Label,
     Metrics,
     Name,
     Natural,
@@ -143,11 +144,13 @@ class DrainClient(Request, frozen=True, kw_only=True):
 
 
 class CreateToken(Request, frozen=True, kw_only=True):
-    """`expires` in seconds from now. An agent's token may be bound to one `client_id`."""
+    """`expires` in seconds from now. An agent's token may be bound to one `client_id`, or to
+    agents that carry one `label`, written NAME=VALUE."""
 
     name: Annotated[str, Meta(min_length=1, max_length=128)]
     role: Literal["admin", "researcher", "viewer", "agent"]
     client_id: Name | None = None
+    label: Label | None = None
     expires: Annotated[float, Meta(gt=0, le=10 * 366 * 86400)] | None = None
 
 
@@ -589,6 +592,7 @@ class TokenFull(Struct, frozen=True):
     created_at: Timestamp
     expires_at: Timestamp | None
     revoked_at: Timestamp | None
+    label: str | None = None
     token: str | UnsetType = UNSET
 
 

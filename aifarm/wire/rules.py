@@ -42,6 +42,19 @@ def _once(name: str, kind: str) -> Rule:
     )
 
 
+def _of_agents(name: str) -> Rule:
+    return Rule(
+        field=name,
+        message="Only an agent's token is bound to a client or a label.",
+        expected="absent unless role is agent",
+        holds=lambda body: getattr(body, name) is None or body.role == "agent",
+        schema={
+            "if": _given(name, "string"),
+            "then": {"properties": {"role": {"const": "agent"}}},
+        },
+    )
+
+
 RULES: dict[type[Struct], tuple[Rule, ...]] = {
     CreateTask: (
         Rule(
@@ -85,16 +98,5 @@ RULES: dict[type[Struct], tuple[Rule, ...]] = {
             },
         ),
     ),
-    CreateToken: (
-        Rule(
-            field="client_id",
-            message="Only an agent's token is bound to a client.",
-            expected="absent unless role is agent",
-            holds=lambda body: body.client_id is None or body.role == "agent",
-            schema={
-                "if": _given("client_id", "string"),
-                "then": {"properties": {"role": {"const": "agent"}}},
-            },
-        ),
-    ),
+    CreateToken: (_of_agents("client_id"), _of_agents("label")),
 }

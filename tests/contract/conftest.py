@@ -15,5 +15,5 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 @pytest.fixture(scope="module")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """For tests that leave nothing behind that another would mind; it never throttles them."""
-    with RunningServer(tmp_path_factory.mktemp("farm")) as running:
+    with RunningServer(tmp_path_factory.mktemp("farm"), rate_limit=1_000_000) as running:
         yield running

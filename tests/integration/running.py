@@ -5,10 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from aifarm.packages import pack_source
@@ -23,10 +25,23 @@ def free_port() -> int:
         return port
 
 
-class RunningServer:
-    """`aifarm server` on loopback; `kill` is SIGKILL, and `start` takes up the same data again."""
+def closed_with(connection: ClientConnection) -> tuple[int, str]:
+    """The code and reason of the close frame that comes, whatever comes before it."""
+    with suppress(ConnectionClosed):
+        while True:
+            connection.recv(timeout=30)
+    assert connection.close_code is not None
+    return connection.close_code, connection.close_reason or ""
 
-    def __init__(self, data_dir: Path, **settings: Any) -> None:
+
+class RunningServer:
+    """`aifarm server` on loopback; `kill` is SIGKILL, and `start` takes up the same data again.
+
+    `log`: a file for what it says, which is otherwise said with the test's own output.
+    """
+
+    def __init__(self, data_dir: Path, log: Path | None = None, **settings: Any) -> None:
+        self.log = log
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -47,7 +62,9 @@ class RunningServer:
             "import sys; from pathlib import Path; from aifarm.server import Settings, run;"
             f"run(Settings(port={self.port}, data_dir=Path(sys.argv[1]), **{self._settings!r}))"
         )
-        self.process = subprocess.Popen([sys.executable, "-c", code, str(self.data_dir)])
+        command = [sys.executable, "-c", code, str(self.data_dir)]
+        with self.log.open("ab") if self.log is not None else nullcontext() as log:
+            self.process = subprocess.Popen(command, stderr=log)
         retry = httpx.HTTPTransport(retries=0)
         with httpx.Client(transport=retry) as client:
             while self.process.poll() is None:

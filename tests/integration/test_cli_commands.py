@@ -233,3 +233,30 @@ def test_without_any_farm_the_sentence_says_what_to_do(aifarm: Shell) -> None:
     told = aifarm("tasks", AIFARM_URL="", AIFARM_TOKEN="")
     assert told.code == 5
     assert "aifarm dev" in told.err
+
+
+def test_an_agents_token_is_bound_to_a_label(aifarm: Shell) -> None:
+    made = aifarm("token", "create", "--role", "agent", "--name", "pool", "--label", "pool=a")
+    assert made.code == 0
+    listed = json.loads(aifarm("token", "list", "--json").out)
+    assert [token["label"] for token in listed if token["name"] == "pool"] == ["pool=a"]
+    wrong = aifarm("token", "create", "--role", "viewer", "--name", "eve", "--label", "pool=a")
+    assert wrong.code != 0
+    assert "Only an agent's token" in wrong.err
+
+
+def test_a_servers_options_may_stand_in_a_file(tmp_path: Path) -> None:
+    """What is wrong with one is told before anything starts; the command line wins."""
+    file = tmp_path / "server.toml"
+    shown = []
+    for text in ("rate-limit = 0", "colour = 1", "rate-limit =", 'host = "256.1.1.1"\nport = 0'):
+        file.write_text(text)
+        command = [sys.executable, "-m", "aifarm.cli", "server", "--config", str(file)]
+        more = ["--data-dir", str(tmp_path / "farm")]
+        done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2, done.stderr
+        shown.append(done.stderr)
+    for told, words in zip(
+        shown, ("rate-limit", "colour", "cannot be used", "256.1.1.1"), strict=True
+    ):
+        assert words in told

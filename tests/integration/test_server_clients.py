@@ -121,8 +121,8 @@ def test_asking_again_gives_the_task_up(server: RunningServer) -> None:
 @pytest.mark.parametrize(
     ("frame", "field"),
     [
-        ("nonsense", ""),
-        ("[1, 2]", ""),
+        ("nonsense", "message"),
+        ("[1, 2]", "message"),
         ('{"type": "dance"}', "type"),
         ('{"type": "task_progress", "progress": 5}', "task_id"),
         ('{"type": "task_progress", "task_id": "t", "progress": 500}', "progress"),

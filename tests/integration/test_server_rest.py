@@ -76,7 +76,7 @@ def test_system_and_task_metrics_have_the_documented_fields(farm: httpx.Client) 
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"colour": "red"}, ""),
+        ({"colour": "red"}, "colour"),
         ({"batch_size": "many"}, "batch_size"),
         ({"batch_size": 0}, "batch_size"),
         ({"learning_rate": -1}, "learning_rate"),

@@ -244,10 +244,49 @@ def test_depth_is_counted_in_anything(body: bytes) -> None:
     assert 0 <= depth(body) <= len(body)
 
 
-def test_a_list_takes_every_value_of_a_parameter_and_anything_else_the_last() -> None:
-    asked = {"status": ["running", "paused"], "limit": ["5", "7"], "where": ["config.a=1,2"]}
+def test_a_list_takes_every_value_of_a_parameter_and_anything_else_one() -> None:
+    asked = {"status": ["running", "paused"], "limit": ["7"], "where": ["config.a=1,2"]}
     found = decode_query(asked, TaskQuery)
     assert (found.status, found.limit, found.where) == (["running", "paused"], 7, ["config.a=1,2"])
     with pytest.raises(WireError) as refused:
         decode_query({"status": ["running", "dancing"]}, TaskQuery)
     assert refused.value.field == "status[1]"
+    with pytest.raises(WireError) as refused:
+        decode_query({"limit": ["5", "7"]}, TaskQuery)
+    assert (refused.value.field, refused.value.expected) == ("limit", "one value")
+
+
+# ---------------------------------------------------------------- what an error says
+
+
+def provenance(levels: int) -> str:
+    inner = '{"a":' * (levels - 2) + "1" + "}" * (levels - 2)
+    start = '{"type": "task_state", "task_id": "t", "state": "running", "provenance": '
+    return start + '{"x": ' + inner + "}}"
+
+
+def test_what_a_message_keeps_nests_no_deeper_than_a_body() -> None:
+    assert isinstance(decode_client(provenance(MAX_DEPTH)), agent.TaskState)
+    error = attempt(decode_client, provenance(MAX_DEPTH + 1))
+    assert isinstance(error, WireError)
+    assert (error.field, error.expected) == ("provenance", f"at most {MAX_DEPTH} levels")
+
+
+@pytest.mark.parametrize("backslashes", range(6))
+def test_nul_is_refused_however_many_backslashes_stand_before_it(backslashes: int) -> None:
+    """An even number of them is text that only looks like NUL."""
+    body = b'{"config": {"x": "' + b"\\" * backslashes + b'u0000"}}'
+    holds_nul = "\0" in json.loads(body)["config"]["x"]
+    assert isinstance(attempt(lambda body: decode_body(body, Anything), body), WireError) == (
+        holds_nul
+    )
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=4), st.booleans())
+def test_a_name_stands_once_in_an_object(names: list[str], inside: bool) -> None:
+    pairs = ", ".join(f'"{name}": 1' for name in names)
+    body = f'{{"config": {{"x": [{{{pairs}}}]}}}}' if inside else f'{{"config": {{{pairs}}}}}'
+    refused = isinstance(
+        attempt(lambda body: decode_body(body, Anything), body.encode()), WireError
+    )
+    assert refused == (len(set(names)) < len(names))
