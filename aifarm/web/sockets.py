@@ -8,6 +8,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -47,6 +48,9 @@ _HANDSHAKE = {
 
 MESSAGE_TOO_BIG = 1009
 """What Tornado closes with; the contract does not have it."""
+
+DISCARD_SECONDS, QUIET_SECONDS = 5.0, 0.3
+"""How long the rest of a message that is too large may come in, and pause while it does."""
 
 PROGRESS_SECONDS = 0.1
 """News of progress alone waits this long, so that a reader gets the latest of it."""
@@ -137,18 +141,33 @@ class Protocol(WebSocketProtocol13):
     """Tornado's, with the contract's close codes where it has others, or none."""
 
     handler: FarmSocket
+    _discarding: asyncio.Task[None] | None = None
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         if code == MESSAGE_TOO_BIG:
             words = f"A message has at most {MAX_MESSAGE} bytes."
             self.handler.refuse_message(TooLarge(words, field="message", expected=words))
-            code, reason = 1008, words
+            super().close(1008, words)
+            self._discarding = asyncio.ensure_future(self._discard())
+            return
         super().close(code, reason)
 
     def _abort(self) -> None:
         """Frames that are against the protocol end here, as do connections that are gone."""
         if not (self.server_terminated or self.client_terminated or self.stream.closed()):
             super().close(1002, "that is not the WebSocket protocol")
+        self.client_terminated = True
+        if self._discarding is not None and not self._discarding.done():
+            return
+        super()._abort()
+
+    async def _discard(self) -> None:
+        """A close is heard only by a peer that may say all that it has begun to say."""
+        with suppress(StreamClosedError, TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while True:
+                    async with asyncio.timeout(QUIET_SECONDS):
+                        await self.stream.read_bytes(MAX_MESSAGE, partial=True)
         super()._abort()
 
 
