@@ -1,17 +1,19 @@
 """Lists as tables for people and as JSON for programs; an empty one says what to do next."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from aifarm.sdk.errors import InvalidRequest, NotFound
-from aifarm.wire.rest import ClientFull, PackageFull, TaskFull, TokenFull
+from aifarm.sdk.frames import History
+from aifarm.wire.rest import CheckpointFull, ClientFull, PackageFull, TaskFull, TokenFull
 from aifarm.wire.types import Metrics
 
 COLOURS = {
@@ -21,6 +23,7 @@ COLOURS = {
     "failed": "bold red",
     "unreachable": "yellow",
     "paused": "yellow",
+    "drained": "yellow",
     "pending": "cyan",
     "assigned": "cyan",
     "stopped": "dim",
@@ -28,6 +31,11 @@ COLOURS = {
 }
 
 NONE = "-"
+
+BARS = "▁▂▃▄▅▆▇█"
+
+WHOLE = frozenset({"ID", "STATUS", "PROGRESS", "CURVE", "AGE", "SIZE"})
+"""Columns whose words are never broken over two lines."""
 
 PIPED_WIDTH = 200
 """Columns where nobody's terminal limits the line."""
@@ -44,34 +52,67 @@ def json(value: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
-def only(ids: Sequence[str], prefix: str, what: str) -> str:
-    """The one of `ids` that is, or begins with, `prefix`. Raises NotFound, InvalidRequest."""
-    matches = [one for one in ids if one == prefix] or [
-        one for one in ids if one.startswith(prefix)
-    ]
-    if not matches:
-        raise NotFound(f"There is no {what} {prefix}.")
-    if len(matches) > 1:
-        raise InvalidRequest(f"{len(matches)} {what}s begin with {prefix}: give more of it.")
-    return matches[0]
+def line(value: object) -> None:
+    """As `json`, on one line: one of many that come one by one."""
+    click.echo(msgspec.json.encode(value))
 
 
-def tasks(found: Sequence[TaskFull], *, filtered: bool) -> None:
+def tasks(found: Sequence[TaskFull], columns: Sequence[str], *, filtered: bool) -> None:
+    """The `columns` that were asked for, or else those that the line has room for."""
     hint = "No such task." if filtered else "No tasks yet. Submit one: aifarm submit NAME"
-    _table(
+    if columns:
+        table(found, hint, {name.upper(): partial(value, name=name) for name in columns})
+        return
+    table(
         found,
         hint,
         {
             "ID": lambda task: task.id[:8],
-            "NAME": lambda task: label(task.name, task.version),
+            "TITLE": lambda task: task.title or label(task.name, task.version),
             "STATUS": lambda task: status(task.status),
             "PROGRESS": lambda task: f"{task.progress:.0f} %",
             "METRICS": lambda task: metrics(task.metrics),
             "CLIENTS": lambda task: ", ".join(task.clients) or NONE,
             "SUBMITTER": lambda task: task.submitter,
+            "PROJECT": lambda task: task.project or NONE,
+            "TAGS": lambda task: ", ".join(task.tags) or NONE,
             "AGE": lambda task: ago(task.created_at),
         },
+        spare=("TAGS", "PROJECT", "CLIENTS", "SUBMITTER", "METRICS"),
     )
+
+
+def value(task: TaskFull, name: str) -> str:
+    """A field of a task, `config.NAME`, or `metrics.NAME` with or without `.min` and the like."""
+    if name == "id":
+        return task.id[:8]
+    group, _, inner = name.partition(".")
+    found: object
+    if group == "config" and inner:
+        found = task.config
+        for key in inner.split("."):
+            found = found.get(key) if isinstance(found, dict) else None
+    elif group == "metrics" and inner:
+        metric, _, stat = inner.rpartition(".")
+        summary = next((one for one in task.summaries or () if one.name == metric), None)
+        found = getattr(summary, stat, None) if summary else task.metrics.get(inner)
+    else:
+        found = getattr(task, name)
+    return _cell(found)
+
+
+def _cell(found: object) -> str:
+    if found is None or found == []:
+        return NONE
+    if isinstance(found, bool | str):
+        return str(found)
+    if isinstance(found, float):
+        return number(found)
+    if isinstance(found, datetime):
+        return local(found)
+    if isinstance(found, list) and all(isinstance(one, str) for one in found):
+        return ", ".join(found)
+    return msgspec.json.encode(found).decode()
 
 
 def clients(found: Sequence[ClientFull]) -> None:
@@ -79,7 +120,7 @@ def clients(found: Sequence[ClientFull]) -> None:
         "No clients yet. On a workstation: aifarm-agent --server ws://HOST:8765 --token-file FILE\n"
         "(make its token here: aifarm token create --role agent --name NAME)"
     )
-    _table(
+    table(
         found,
         hint,
         {
@@ -95,11 +136,46 @@ def clients(found: Sequence[ClientFull]) -> None:
                 "now" if client.status == "active" else f"{ago(client.last_seen)} ago"
             ),
         },
+        spare=("CORES", "MEMORY"),
+    )
+
+
+def checkpoints(found: Sequence[CheckpointFull], task_id: str) -> None:
+    table(
+        found,
+        f"Task {task_id[:8]} has no checkpoint yet: the first follows an epoch.",
+        {
+            "ID": lambda one: one.id[:8],
+            "STEP": lambda one: str(one.step),
+            "EPOCH": lambda one: NONE if one.epoch is None else str(one.epoch),
+            "PROGRESS": lambda one: f"{one.progress:.0f} %",
+            "SIZE": lambda one: size(one.size),
+            "METRICS": lambda one: metrics(one.metrics),
+            "KEPT": lambda one: " ".join(["pinned"] * one.pinned + ["final"] * one.final) or NONE,
+            "AGE": lambda one: ago(one.created_at),
+        },
+        spare=("METRICS", "EPOCH"),
+    )
+
+
+def curves(history: History, task_id: str) -> None:
+    table(
+        list(history.items()),
+        f"Task {task_id[:8]} has reported no metrics yet.",
+        {
+            "METRIC": lambda one: one[0],
+            "LAST": lambda one: number(one[1]["value"][-1]),
+            "MIN": lambda one: number(_end(one[1]["min"], min)),
+            "MAX": lambda one: number(_end(one[1]["max"], max)),
+            "STEP": lambda one: str(one[1]["step"][-1]),
+            "CURVE": lambda one: sparkline(one[1]["value"]),
+        },
+        spare=("STEP",),
     )
 
 
 def packages(found: Sequence[PackageFull]) -> None:
-    _table(
+    table(
         found,
         "No packages yet. Publish one: aifarm publish DIR --name NAME --version VERSION",
         {
@@ -111,11 +187,12 @@ def packages(found: Sequence[PackageFull]) -> None:
             "PUBLISHER": lambda package: package.publisher,
             "AGE": lambda package: ago(package.created_at),
         },
+        spare=("SHA256", "KIND"),
     )
 
 
 def tokens(found: Sequence[TokenFull]) -> None:
-    _table(
+    table(
         found,
         "No tokens yet. Make one: aifarm token create --role researcher --name NAME",
         {
@@ -184,17 +261,65 @@ def local(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _table(rows: Sequence[Any], hint: str, columns: dict[str, Callable[[Any], str | Text]]) -> None:
+def sparkline(values: Sequence[float | None], width: int = 24) -> str:
+    """The values in one line of text, thinned to `width`; unknown ones are gaps."""
+    step = max(1.0, len(values) / width)
+    shown = [values[int(place * step)] for place in range(min(width, len(values)))]
+    known = [one for one in shown if one is not None]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    top = len(BARS) - 1
+    return "".join(
+        " " if one is None else BARS[round((one - low) / ((high - low) or 1.0) * top)]
+        for one in shown
+    )
+
+
+Cell = str | Text
+
+
+def table(
+    rows: Sequence[Any],
+    hint: str,
+    columns: Mapping[str, Callable[[Any], Cell]],
+    *,
+    spare: Sequence[str] = (),
+) -> None:
+    """Prints the rows, or on stderr `hint` where there are none.
+
+    Where the line is too short, the columns in `spare` go, the first one first.
+    """
     if not rows:
         click.echo(hint, err=True)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    out = console()
+    kept = dict(columns)
+    made = grid(rows, kept)
+    endless = out.options.update(width=10_000)
+    for title in spare:
+        if Measurement.get(out, endless, made).maximum <= out.width:
+            break
+        del kept[title]
+        made = grid(rows, kept)
+    out.print(made)
+
+
+def grid(rows: Iterable[Any], columns: Mapping[str, Callable[[Any], Cell]]) -> Table:
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for title in columns:
-        table.add_column(title, overflow="fold", no_wrap=title in ("ID", "STATUS", "PROGRESS"))
+        made.add_column(title, overflow="fold", no_wrap=title in WHOLE)
     for row in rows:
         cells = (show(row) for show in columns.values())
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
-    console().print(table)
+        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+    return made
+
+
+def _end(
+    values: Sequence[float | None], choose: Callable[[Iterable[float]], float]
+) -> float | None:
+    known = [one for one in values if one is not None]
+    return choose(known) if known else None
 
 
 def _gpus(client: ClientFull) -> str:
