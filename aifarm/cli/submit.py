@@ -93,13 +93,13 @@ def submit(
         render.json(found) if json_ else card.check(found)
         return 0
     task = farm.submit(name, **options)
-    if json_:
-        render.json(task.info)
-        return 0
     label = render.label(task.info.name, task.info.version)
     short = task.id[:8]
     click.echo(f"Submitted {label}. See it: aifarm show {short}", err=True)
-    click.echo(task.id)
+    if json_:
+        render.json(task.info)
+    else:
+        click.echo(task.id)
     if not watch:
         return 0
     sys.stdout.flush()

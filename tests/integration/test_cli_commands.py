@@ -238,6 +238,41 @@ def test_events_are_told_and_followed(aifarm: Shell, task_id: str, agent: Script
     assert "assigned" in kinds
 
 
+def test_a_client_is_shown_drained_and_taken_back(aifarm: Shell, agent: ScriptedAgent) -> None:
+    assert aifarm("drain", agent.name, "--reason", "a new GPU").code == 0
+    shown = aifarm("client", agent.name, "--events").out
+    for part in ("drained", "a new GPU", "4, ", "8.0 GiB", "no attempt has ended here yet"):
+        assert part in shown
+    assert json.loads(aifarm("client", agent.name, "--json").out)["id"] == agent.name
+    assert aifarm("undrain", agent.name).out == f"Client {agent.name} gets tasks again.\n"
+    assert aifarm("forget", agent.name).code == 2
+    assert aifarm("drain", "no-such-client").code == 4
+
+
+def test_a_submission_is_checked_and_a_waiting_task_explained(
+    aifarm: Shell, task_id: str, agent: ScriptedAgent
+) -> None:
+    agent.take()
+    agent.end()
+    fits = json.loads(aifarm("submit", "model", "--check", "--json").out)
+    assert agent.name in fits["fits"]
+    told = aifarm("submit", "model", "--check", "--min-ram", "1000000").out
+    assert agent.name in told
+    wide = aifarm("submit", "model", "--min-ram", "1000000").out.strip()
+    assert agent.name in aifarm("why", wide[:8]).out
+    assert json.loads(aifarm("why", wide, "--json").out)["id"] == wide
+
+
+def test_every_point_is_printed_as_csv(aifarm: Shell, task_id: str, agent: ScriptedAgent) -> None:
+    agent.take()
+    agent.running()
+    agent.progress(50.0, 1, loss=0.5)
+    agent.log("one", "two")
+    agent.end()
+    assert aifarm("metrics", task_id, "--csv").out.startswith("name,step,time,value\nloss,1,")
+    assert aifarm("logs", task_id, "-n", "1").out == "two\n"
+
+
 def test_top_shows_the_farm_once_where_there_is_no_terminal(
     aifarm: Shell, task_id: str, agent: ScriptedAgent
 ) -> None:

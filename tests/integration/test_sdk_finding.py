@@ -1,5 +1,6 @@
 """Finding, describing, repeating and deleting tasks through the SDK, against a real server."""
 
+import io
 from collections.abc import Iterator
 from itertools import count
 
@@ -177,3 +178,63 @@ def test_a_token_says_whose_it_is(shared_server: RunningServer) -> None:
     with aifarm.connect(shared_server.url, token) as hers:
         own = hers.my_token()
     assert (own.name, own.role) == ("ada", "researcher")
+
+
+# ---------------------------------------------------------------- clients, reasons, output
+
+
+def test_a_drained_client_gets_nothing_until_it_is_taken_back(
+    farm: aifarm.Farm, agent: ScriptedAgent
+) -> None:
+    client = farm.client(agent.name)
+    client.drain("a new GPU")
+    assert client.drained is not None
+    assert "a new GPU" in client.drained
+    task = farm.submit("model", min_ram=8000)
+    reasons = {one.client: one.reason for one in task.why().clients}
+    assert agent.name in reasons
+    client.undrain()
+    assert agent.take().attempt == 1
+    agent.end()
+    assert client.refresh().performance.completed_tasks == 1
+    assert any("a new GPU" in event.message for event in client.events())
+    assert client.history().client == agent.name
+    with pytest.raises(Conflict):
+        client.forget()
+
+
+def test_a_check_says_where_a_task_would_run_and_stores_nothing(
+    farm: aifarm.Farm, agent: ScriptedAgent
+) -> None:
+    before = len(farm.tasks(limit=None))
+    found = farm.check("model", min_ram=4000)
+    assert found.would_start
+    assert agent.name in found.fits
+    misses = {one.client: one for one in farm.check("model", min_ram=10**6).misses}
+    assert misses[agent.name].never
+    with pytest.raises(InvalidRequest, match="epochs"):
+        farm.check("model", epochs=0)
+    assert len(farm.tasks(limit=None)) == before
+
+
+def test_every_point_is_written_as_csv_and_the_end_of_a_log_read(
+    farm: aifarm.Farm, agent: ScriptedAgent
+) -> None:
+    task = farm.submit("model")
+    agent.take()
+    agent.running()
+    agent.progress(50.0, 1, loss=0.5)
+    agent.progress(60.0, 2, loss=0.25)
+    agent.log("one", "two", "three")
+    file = io.BytesIO()
+    task.metrics_csv(file, "loss")
+    header, *rows = file.getvalue().decode().splitlines()
+    assert header == "name,step,time,value"
+    assert [row.split(",")[1] for row in rows] == ["1", "2"]
+    assert list(task.logs(tail=2)) == ["two", "three"]
+    following = task.logs(tail=1, follow=True)
+    assert next(following) == "three"
+    agent.log("four")
+    assert next(following) == "four"
+    agent.end()
+    assert list(following) == []

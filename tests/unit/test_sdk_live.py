@@ -15,7 +15,7 @@ from msgspec import UNSET
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Request, Response, ServerConnection, serve
 
-from aifarm.sdk import NotFound, ServerError, Unauthorized, WaitTimeout
+from aifarm.sdk import AIFarmError, NotFound, ServerError, Unauthorized, WaitTimeout
 from aifarm.sdk.aio.live import AsyncLive
 from aifarm.sdk.config import Address
 from aifarm.sdk.feed import MAX_TOPICS, MAX_WAITING, Feed, Reader
@@ -288,6 +288,20 @@ def test_all_who_listen_share_one_connection_which_ends_with_the_last() -> None:
         for messages in listening:
             messages.close()
         assert ended.wait(30)
+
+
+def test_who_still_listens_when_the_farm_is_closed_is_told() -> None:
+    def handler(socket: ServerConnection) -> None:
+        subscription(socket)
+        socket.send(snapshot(1))
+        socket.recv()
+
+    with farm(handler) as feed:
+        messages = feed.listen(["farm"])
+        next(messages)
+        feed.close()
+        with pytest.raises(AIFarmError, match="closed here"):
+            next(messages)
 
 
 async def test_a_program_that_awaits_listens_the_same_way() -> None:

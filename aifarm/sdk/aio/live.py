@@ -69,9 +69,8 @@ class AsyncLive:
             await self._leave(reader)
 
     async def close(self) -> None:
-        """Ends the connection; whoever still listens hears no more."""
-        async with self._changed:
-            self._feed.readers.clear()
+        """Ends the connection; whoever still listens gets an AIFarmError."""
+        await self._fail(AIFarmError("The connection to the farm was closed here."))
         await self._close_if_alone()
 
     # ------------------------------------------------------------ readers
@@ -130,6 +129,10 @@ class AsyncLive:
                 refusal, problem = error, error
             except (OSError, WebSocketException) as error:
                 refusal, problem = _refusal(error), error
+            except Exception as error:
+                # A defect: whoever listens must be told, and not wait for ever.
+                logger.exception("The live feed ended by an error of its own.")
+                refusal, problem = AIFarmError(f"The live feed failed: {error!r}."), error
             finally:
                 self._socket = None
             if refusal is not None:
