@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aifarm.cli.clientcard import gpu_use, percent
-from aifarm.cli.render import NONE, duration, grid, label, memory, metrics, status
+from aifarm.cli.render import grid, status
+from aifarm.cli.words import NONE, duration, label, memory, metrics
 from aifarm.sdk import AIFarmError, Farm
 from aifarm.sdk.states import FINAL
 from aifarm.wire import live

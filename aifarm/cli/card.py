@@ -9,7 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from aifarm.cli.render import COLOURS, console, duration, label, local, memory, number, size
+from aifarm.cli.render import COLOURS, console
+from aifarm.cli.words import duration, label, local, memory, number, size
 from aifarm.sdk import Checkpoint
 from aifarm.wire.rest import Check, EventFull, Missing, TaskFull, Why
 from aifarm.wire.types import Requirements

@@ -12,7 +12,7 @@ from typing import Literal
 import httpx
 from msgspec import Struct
 
-from aifarm.cli.render import ago, duration
+from aifarm.cli.words import ago, duration
 from aifarm.sdk import AIFarmError, Farm, Forbidden, WaitTimeout, connect
 from aifarm.sdk.config import Address, find, read_token
 

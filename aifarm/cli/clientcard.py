@@ -7,17 +7,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from aifarm.cli.render import (
-    COLOURS,
-    NONE,
-    ago,
-    console,
-    duration,
-    grid,
-    memory,
-    sparkline,
-    status,
-)
+from aifarm.cli.render import COLOURS, console, grid, status
+from aifarm.cli.words import NONE, ago, duration, memory, sparkline
 from aifarm.wire.agent import Gpu, Resources
 from aifarm.wire.rest import ClientFull, ClientFullDetails, ClientHistory, PerformanceFull
 

@@ -34,7 +34,7 @@ def publish(
     DIR is a folder, or one .py file. A published version never changes: the same content again
     is no error, other content is.
     """
-    from aifarm.cli.render import size
+    from aifarm.cli.words import size
 
     made = farm.publish(code, name, version, entry=entry, kind=kind)
     reference = f"{made.name}:{made.version}"

@@ -77,7 +77,7 @@ def submit(
 
     Without VERSION it trains the one that was published last.
     """
-    from aifarm.cli import card, render
+    from aifarm.cli import card, render, words
 
     name, _, version = package.partition(":")
     options = {
@@ -93,7 +93,7 @@ def submit(
         render.json(found) if json_ else card.check(found)
         return 0
     task = farm.submit(name, **options)
-    label = render.label(task.info.name, task.info.version)
+    label = words.label(task.info.name, task.info.version)
     short = task.id[:8]
     click.echo(f"Submitted {label}. See it: aifarm show {short}", err=True)
     if json_:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from rich.console import Console
 
-from aifarm.cli import app, card, clientcard, options, progress, render
+from aifarm.cli import app, card, clientcard, options, progress, render, words
 from aifarm.cli.board import Board
 from aifarm.sdk import errors
 from aifarm.sdk.choice import chosen
@@ -192,7 +192,7 @@ def test_a_moment_is_a_date_a_time_or_a_while_ago() -> None:
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (300 << 20, "300 MiB"), (5 << 40, "5.0 TiB")],
 )
 def test_sizes(count: int, text: str) -> None:
-    assert render.size(count) == text
+    assert words.size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_sizes(count: int, text: str) -> None:
     ],
 )
 def test_durations_in_two_units(seconds: float, text: str) -> None:
-    assert render.duration(seconds) == text
+    assert words.duration(seconds) == text
 
 
 def test_an_empty_list_says_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,14 +264,14 @@ def test_columns_are_fields_config_and_metrics(capsys: pytest.CaptureFixture[str
 def test_a_sparkline_has_a_bar_for_each_known_value_and_is_short(
     values: list[float | None],
 ) -> None:
-    line = render.sparkline(values, 24)
+    line = words.sparkline(values, 24)
     assert len(line) <= 24
     if None not in values:
         assert len(line) == min(24, len(values))
 
 
 def test_a_sparkline_rises_with_the_values() -> None:
-    assert render.sparkline([0.0, 1.0, None, 2.0]) == "▁▅ █"
+    assert words.sparkline([0.0, 1.0, None, 2.0]) == "▁▅ █"
 
 
 def test_a_client_without_known_resources_is_listed(capsys: pytest.CaptureFixture[str]) -> None:

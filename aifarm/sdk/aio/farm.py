@@ -335,13 +335,22 @@ class AsyncFarm:
         role: Role = "researcher",
         *,
         client_id: str | None = None,
+        label: str | None = None,
         expires: float | None = None,
     ) -> rest.TokenFull:
         """A new token; its secret, `.token`, is shown only here. For administrators.
 
-        `expires` in seconds from now. An agent's token may be bound to one `client_id`.
+        `expires` in seconds from now. An agent's token may be bound to one `client_id`, or to
+        agents that are started with one `label`, written NAME=VALUE.
         """
-        body = valid(rest.CreateToken, name=name, role=role, client_id=client_id, expires=expires)
+        body = valid(
+            rest.CreateToken,
+            name=name,
+            role=role,
+            client_id=client_id,
+            label=label,
+            expires=expires,
+        )
         return await self._http.send(calls.create_token(body))
 
     async def revoke_token(self, token_id: str) -> None:
