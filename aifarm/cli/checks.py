@@ -12,7 +12,7 @@ from typing import Literal
 import httpx
 from msgspec import Struct
 
-from aifarm.cli.words import ago, duration
+from aifarm.cli.words import ago, duration, memory
 from aifarm.sdk import AIFarmError, Farm, Forbidden, WaitTimeout, connect
 from aifarm.sdk.config import Address, find, read_token
 
@@ -23,6 +23,9 @@ SKEW = 30.0
 
 SOON = 14
 """Days before the end of a certificate or token that one should know of it."""
+
+LITTLE = 5.0
+"""Percent of free disk below which a farm is about to refuse work."""
 
 PATIENCE = 10.0
 """Seconds for the live feed's first words."""
@@ -53,6 +56,7 @@ def findings(
             yield from _transport(address)
             yield _version(farm)
             yield from _token(farm)
+            yield from _disk(farm)
             yield _live(farm)
             yield from _clients(farm)
     except AIFarmError as error:
@@ -127,6 +131,20 @@ def _token(farm: Farm) -> Iterator[Finding]:
         yield Finding("token", "note", words)
     else:
         yield Finding("token", "ok", f"{who}; valid until {own.expires_at:%Y-%m-%d}.")
+
+
+def _disk(farm: Farm) -> Iterator[Finding]:
+    """Only administrators are told."""
+    try:
+        system = farm.system()
+    except Forbidden:
+        return
+    share = 100 * system.disk_free / max(1, system.disk_total)
+    words = f"{memory(system.disk_free)} ({share:.0f} %) are free in the server's data folder"
+    if share < LITTLE:
+        yield Finding("disk", "wrong", f"{words}: delete old tasks, or give it more space.")
+    else:
+        yield Finding("disk", "ok", f"{words}.")
 
 
 def _live(farm: Farm) -> Finding:

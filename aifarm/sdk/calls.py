@@ -18,6 +18,10 @@ def health() -> Call[rest.Health]:
     return _get("/api/health", rest.Health)
 
 
+def system() -> Call[rest.System]:
+    return _get(f"{API}/system", rest.System)
+
+
 # ---------------------------------------------------------------- tasks
 
 

@@ -88,6 +88,10 @@ class Farm:
         """The server's version of AI Farm."""
         return (self._http.send(calls.health())).version
 
+    def system(self) -> rest.System:
+        """How the server is: its database, its queue, its disk in MiB. For administrators."""
+        return self._http.send(calls.system())
+
     # ------------------------------------------------------------ packages
 
     def publish(

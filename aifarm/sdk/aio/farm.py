@@ -87,6 +87,10 @@ class AsyncFarm:
         """The server's version of AI Farm."""
         return (await self._http.send(calls.health())).version
 
+    async def system(self) -> rest.System:
+        """How the server is: its database, its queue, its disk in MiB. For administrators."""
+        return await self._http.send(calls.system())
+
     # ------------------------------------------------------------ packages
 
     async def publish(
