@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format sim bench docs constraints clean FORCE
+.PHONY: help setup demo test test-slow lint format sim bench docs sdk constraints clean FORCE
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ bench: $(READY) ## measures the farm beside its raw limits: a table, and build/b
 
 docs: $(READY) ## the pages under docs/ that are drawn from the code
 	$(PY) docs/generate.py
+
+sdk: $(READY) ## the blocking half of the SDK, written from its asynchronous half (aifarm/sdk/aio)
+	$(PY) tools/blocking.py
 
 clean: ## removes .venv and everything that was built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

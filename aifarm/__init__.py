@@ -12,17 +12,33 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aifarm.sdk import (
         AIFarmError,
+        AsyncFarm,
+        AsyncTask,
         Checkpoint,
+        Client,
         Farm,
         Package,
         Task,
         TaskFailed,
         connect,
+        connect_async,
     )
 
     __version__: str
 
-__all__ = ["connect", "Farm", "Task", "Checkpoint", "Package", "AIFarmError", "TaskFailed"]
+__all__ = [
+    "connect",
+    "Farm",
+    "Task",
+    "Client",
+    "Checkpoint",
+    "Package",
+    "connect_async",
+    "AsyncFarm",
+    "AsyncTask",
+    "AIFarmError",
+    "TaskFailed",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -28,6 +28,7 @@ from aifarm.app.records import TokenRecord
 from aifarm.app.writer import WriterThread
 from aifarm.artifacts import ArtifactError, open_artifacts
 from aifarm.core.task import Note
+from aifarm.sdk.config import write_farm_file
 from aifarm.store import StoreError, open_store
 from aifarm.web.app import FarmServer
 from aifarm.web.http import Host
@@ -76,6 +77,7 @@ async def _serve(settings: Settings) -> None:
     data_dir = _data_dir(settings.data_dir)
     sockets = _listen(settings.host, settings.port)
     port = sockets[0].getsockname()[1]
+    token_file = data_dir / "admin-token"
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -107,7 +109,7 @@ async def _serve(settings: Settings) -> None:
     measuring = asyncio.create_task(monitor.watch_loop())
     try:
         facade.start()
-        await _first_token(facade, data_dir / "admin-token")
+        await _first_token(facade, token_file)
         with ThreadPoolExecutor(BLOCKING_THREADS, "aifarm-io") as executor:
             host = _host(settings, facade, monitor, executor, data_dir, port)
             server = FarmServer(host, ssl_options=_tls(settings))
@@ -115,7 +117,9 @@ async def _serve(settings: Settings) -> None:
             scheme = "https" if settings.certfile else "http"
             log.info("serving %s://%s:%d, data in %s", scheme, settings.host, port, data_dir)
             keeping = loop.create_task(_keep_house(facade, executor))
+            known_here = write_farm_file(data_dir, _url_here(settings, port), token_file)
             await _tick_until(ending, facade)
+            known_here.unlink(missing_ok=True)
             keeping.cancel()
             server.stop()
             facade.say_goodbye()
@@ -176,6 +180,16 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     except OSError as error:
         raise ServerError(f"The certificate or its key cannot be read: {error}.") from None
     return context
+
+
+def _url_here(settings: Settings, port: int) -> str:
+    """As programs on this machine reach it: by loopback, or by a name that the certificate has."""
+    everywhere = settings.host in ("0.0.0.0", "::", "")
+    if settings.certfile is not None:
+        names = (*settings.allowed_host, socket.gethostname() if everywhere else settings.host)
+        return f"https://{names[0]}:{port}"
+    host = "127.0.0.1" if everywhere else settings.host
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _host(

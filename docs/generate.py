@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import click
+
+from aifarm.cli.app import app
 from aifarm.core.lifecycle import IGNORED, TRANSITIONS
 from aifarm.core.task import ACTIVE, FINAL, State, TaskEvent
 from aifarm.web.asyncapi import asyncapi
@@ -28,6 +31,19 @@ MEANING = {
     State.FAILED: "It ended for the cause it names. Final.",
     State.STOPPED: "It ended because somebody wanted it to. Final.",
 }
+
+COMMON = {"urls", "token_file", "allow_plaintext"}
+"""Options of every command that speaks to a farm: the page has them once."""
+
+COMMANDS = """\
+# The commands of `aifarm`
+
+<!-- Drawn from aifarm/cli by `make docs`; changes here are lost. -->
+
+Every command that speaks to a farm takes `--url URL`, `--token-file FILE` and `--allow-plaintext`;
+[how to use the command line](../how-to/use-the-command-line.md) says what happens without them.
+
+{commands}"""
 
 TASK_LIFE = """\
 # The life of a task
@@ -137,9 +153,44 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def commands() -> str:
+    shown = "\n".join(_command(("aifarm", name), one) for name, one in app.commands.items())
+    return COMMANDS.format(commands=shown)
+
+
+def _command(words: tuple[str, ...], command: click.Command) -> str:
+    """A heading, the usage, what it says of itself, and its options."""
+    context = click.Context(command, info_name=words[-1])
+    usage = " ".join((*words, *command.collect_usage_pieces(context)[1:]))
+    about = inspect.cleandoc(command.help or "").replace("\b\n", "")
+    options = [
+        parameter.get_help_record(context) or ("", "")
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and parameter.name not in COMMON
+    ]
+    parts = [f"## {' '.join(words[1:])}", f"```\n{usage}\n```", _listed(about)]
+    if options:
+        rows = ((f"`{_cell(name)}`", _cell(text)) for name, text in options)
+        parts.append(_table(("option", ""), rows))
+    if isinstance(command, click.Group):
+        parts += (_command((*words, name), one) for name, one in command.commands.items())
+    return "\n\n".join(parts) + "\n"
+
+
+def _listed(text: str) -> str:
+    """Lines that are set in columns stay as they are set."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(f"```\n{one}\n```" if "  " in one else one for one in paragraphs)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
 def pages() -> dict[Path, str]:
     return {
         DOCS / "reference" / "task-life.md": task_life(),
+        DOCS / "reference" / "commands.md": commands(),
         DOCS / "reference" / "openapi.json": _json(openapi(ROUTES, BASES)),
         DOCS / "reference" / "asyncapi.json": _json(asyncapi()),
     }

@@ -5,7 +5,19 @@ from collections.abc import Sequence
 
 import click
 
-from aifarm.cli import registry, serve, submit, tasks, tokens
+from aifarm.cli import (
+    clients,
+    completion,
+    control,
+    doctor,
+    outputs,
+    registry,
+    serve,
+    submit,
+    tasks,
+    tokens,
+    top,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -52,16 +64,34 @@ for command in (
     submit.submit,
     tasks.tasks,
     tasks.show,
-    tasks.logs,
-    tasks.pause,
-    tasks.resume,
-    tasks.stop,
+    tasks.why,
+    outputs.logs,
+    outputs.events,
+    outputs.metrics,
+    outputs.checkpoint,
+    control.pause,
+    control.resume,
+    control.stop,
+    control.retry,
+    control.delete,
+    control.restore,
+    control.edit,
+    control.tag,
+    control.untag,
     registry.packages,
-    registry.clients,
+    registry.unpublish,
+    top.top,
+    clients.clients,
+    clients.client,
+    clients.drain,
+    clients.undrain,
+    clients.forget,
     tokens.token,
     serve.server,
+    doctor.doctor,
 ):
     app.add_command(command)
+app.add_command(completion.command, "completion")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

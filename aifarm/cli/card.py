@@ -9,9 +9,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from aifarm.cli.render import COLOURS, console, duration, label, local, memory, number, size
+from aifarm.cli.render import COLOURS, console
+from aifarm.cli.words import duration, label, local, memory, number, size
 from aifarm.sdk import Checkpoint
-from aifarm.wire.rest import EventFull, TaskFull, Why
+from aifarm.wire.rest import Check, EventFull, Missing, TaskFull, Why
 from aifarm.wire.types import Requirements
 
 WIDTH = 100
@@ -28,7 +29,7 @@ def show(task: TaskFull, why: Why | None, checkpoint: Checkpoint | None) -> None
     parts: list[RenderableType] = [_headline(task), rows]
     if why is not None:
         parts += ["", _waits(why)]
-    title = Text(f" {label(task.name, task.version)} · {task.id} ", "bold")
+    title = Text(f" {task.title or label(task.name, task.version)} · {task.id} ", "bold")
     style = COLOURS.get(task.status, "")
     out.print(
         Panel(
@@ -49,6 +50,25 @@ def story(events: Sequence[EventFull]) -> None:
         out.print(Text(local(event.at), "dim"), Text(event.message), soft_wrap=True)
 
 
+def reasons(why: Why) -> None:
+    """Prints why a task waits."""
+    console().print(_waits(why))
+
+
+def check(found: Check) -> None:
+    """Prints what would become of a submission."""
+    out = console()
+    out.print(Text(found.summary, "green" if found.would_start else "yellow"))
+    if found.fits:
+        out.print(f"It fits now: {', '.join(found.fits)}")
+    if found.could:
+        out.print(f"It fits once they are free: {', '.join(found.could)}")
+    for hint in found.hints:
+        out.print(Text(f"  {hint}"))
+    if found.misses:
+        out.print(_misses(found.misses))
+
+
 def _headline(task: TaskFull) -> RenderableType:
     line = Table.grid(padding=(0, 2))
     bar = ProgressBar(total=100, completed=task.progress, width=32)
@@ -64,6 +84,15 @@ def _facts(task: TaskFull, checkpoint: Checkpoint | None) -> list[tuple[str, str
         facts.append(("cause", Text(f"{task.cause}: {task.message}", "red")))
     elif task.message:
         facts.append(("cause", task.message))
+    if task.title:
+        facts.append(("package", label(task.name, task.version)))
+    for name, about in (("project", task.project), ("tags", ", ".join(task.tags))):
+        if about:
+            facts.append((name, about))
+    if task.notes:
+        facts.append(("notes", task.notes))
+    if task.parent:
+        facts.append(("parent", task.parent[:8]))
     if task.metrics:
         shown = (f"{name} {number(value)}" for name, value in sorted(task.metrics.items()))
         facts.append(("metrics", "   ".join(shown)))
@@ -108,7 +137,17 @@ def _needs(task: TaskFull) -> str:
 
 
 def _waits(why: Why) -> RenderableType:
+    place = f" It is number {why.position} in the queue." if why.position else ""
+    hints = [Text(f"  {hint}") for hint in why.hints]
+    return Group(Text(why.summary + place, "bold"), *hints, _misses(why.clients))
+
+
+def _misses(missing: Sequence[Missing]) -> Table:
     rows = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
-    for missing in why.clients:
-        rows.add_row(missing.client, missing.reason)
-    return Group(Text(why.summary, "bold"), rows)
+    for one in missing:
+        reason = Text(one.reason, "dim" if one.never else "")
+        if one.tasks:
+            held = ", ".join(f"{task.id[:8]} of {task.submitter}" for task in one.tasks)
+            reason.append(f" (held by {held})")
+        rows.add_row(one.client, reason)
+    return rows

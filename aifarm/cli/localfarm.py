@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from aifarm.sdk import AIFarmError, Farm, FarmUnreachable, connect
-from aifarm.sdk.config import FARM_FILE, read_token, write_farm_file
+from aifarm.sdk.config import read_token
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,6 @@ class LocalFarm:
         except BaseException:
             self.stop()
             raise
-        write_farm_file(self.data_dir, self.url, self.token_file)
 
     def start_server(self) -> None:
         """Starts it, also again after its end; returns when it answers."""
@@ -110,7 +109,6 @@ class LocalFarm:
 
     def stop(self) -> None:
         """Ends the agents with all that they started, then the server. May be called twice."""
-        (self.data_dir / FARM_FILE).unlink(missing_ok=True)
         agents = [process for process in self.agents.values() if process.poll() is None]
         started = [child for process in agents for child in _descendants(process.pid)]
         try:

@@ -1,45 +1,78 @@
-"""What the subcommands share: which farm, and the forms of values that people type."""
+"""What the subcommands share: which farm, which things in it, and forms of values people type."""
 
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from aifarm.cli import completion
+
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
+Command = Callable[..., Any]
 
-def on_farm(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command the options that name a farm, and as first argument the connected Farm."""
 
-    @click.option("--url", metavar="URL", help="The farm's address, such as http://127.0.0.1:8765.")
-    @click.option(
-        "--token-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        metavar="FILE",
-        help="File with the token (a token itself would show in the list of processes).",
-    )
-    @click.option(
-        "--allow-plaintext", is_flag=True, help="Send the token over a network without TLS."
-    )
+def which_farm(command: Command) -> Command:
+    """Gives a command the options that name a farm: urls, token_file and allow_plaintext."""
+    for option in (
+        click.option(
+            "--allow-plaintext", is_flag=True, help="Send the token over a network without TLS."
+        ),
+        click.option(
+            "--token-file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="File with the token (a token itself would show in the list of processes).",
+        ),
+        click.option(
+            "--url",
+            "urls",
+            multiple=True,
+            metavar="URL",
+            help="The farm's address, such as http://127.0.0.1:8765; once for each of its servers.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def on_farm(command: Command) -> Command:
+    """As `which_farm`, and gives the command the connected Farm as its first argument."""
+
+    @which_farm
     @wraps(command)
     def connected(
-        *args: Any, url: str | None, token_file: Path | None, allow_plaintext: bool, **kwargs: Any
+        *args: Any,
+        urls: tuple[str, ...],
+        token_file: Path | None,
+        allow_plaintext: bool,
+        **kwargs: Any,
     ) -> Any:
         from aifarm.sdk import connect
         from aifarm.sdk.config import read_token
 
         token = read_token(token_file) if token_file else None
-        with connect(url, token, allow_plaintext=allow_plaintext) as farm:
+        with connect(urls or None, token, allow_plaintext=allow_plaintext) as farm:
             return command(farm, *args, **kwargs)
 
     return connected
 
 
-as_json = click.option("--json", "json_", is_flag=True, help="Print JSON, for programs.")
+as_json = click.option(
+    "--json", "json_", is_flag=True, help="Print the API's JSON, for programs; it stays as it is."
+)
+reason = click.option("--reason", help="Is told in the story.")
+
+task_id = click.argument("task_id", metavar="ID", shell_complete=completion.tasks)
+task_ids = click.argument(
+    "task_ids", metavar="ID...", nargs=-1, required=True, shell_complete=completion.tasks
+)
+client_id = click.argument("client_id", metavar="CLIENT", shell_complete=completion.clients)
 
 
 def duration(text: str) -> float:
@@ -50,12 +83,30 @@ def duration(text: str) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
+def moment(text: str) -> datetime:
+    """A moment: 2026-11-04, 2026-11-04T12:00 (local time where no zone is named), or 3d ago."""
+    if re.fullmatch(r"[\d.]+[smhdw]", text):
+        return datetime.now(UTC) - timedelta(seconds=duration(text))
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no moment: write 2026-11-04, 2026-11-04T12:00, or 3d for three days ago."
+        ) from None
+
+
 def setting(text: str) -> tuple[str, Any]:
     """KEY=VALUE, the value as JSON where it is JSON, else as text."""
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise click.BadParameter(f"{text!r} is no setting: write KEY=VALUE.")
+    key, value = pair(text)
     try:
         return key, json.loads(value)
     except ValueError:
         return key, value
+
+
+def pair(text: str) -> tuple[str, str]:
+    """KEY=VALUE, both as text."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise click.BadParameter(f"{text!r} is no setting: write KEY=VALUE.")
+    return key, value

@@ -9,7 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from aifarm.cli.render import COLOURS, NONE, duration, label, number
+from aifarm.cli.render import COLOURS
+from aifarm.cli.words import NONE, duration, label, number
 from aifarm.sdk import Farm, Task
 from aifarm.wire.rest import TaskFull
 

@@ -1,13 +1,15 @@
-"""`aifarm publish`, `packages` and `clients`."""
+"""`aifarm publish`, `unpublish` and `packages`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from aifarm.cli import completion
 from aifarm.cli.options import as_json, on_farm
 
 if TYPE_CHECKING:
+    from aifarm.packages import Kind
     from aifarm.sdk import Farm
 
 
@@ -16,19 +18,45 @@ if TYPE_CHECKING:
 @click.option("--name", help="Default: the folder's name.")
 @click.option("--version", help="Default: a short hash of the content.")
 @click.option("--entry", default="model.py", show_default=True, help="The file to begin with.")
+@click.option(
+    "--kind",
+    type=click.Choice(["declarative", "script"]),
+    default="declarative",
+    show_default=True,
+    help="Functions that the farm's trainer calls, or your own loop.",
+)
 @on_farm
-def publish(farm: "Farm", code: Path, name: str | None, version: str | None, entry: str) -> None:
+def publish(
+    farm: "Farm", code: Path, name: str | None, version: str | None, entry: str, kind: "Kind"
+) -> None:
     """Put model code on the farm, and print NAME:VERSION.
 
     DIR is a folder, or one .py file. A published version never changes: the same content again
     is no error, other content is.
     """
-    from aifarm.cli.render import size
+    from aifarm.cli.words import size
 
-    made = farm.publish(code, name, version, entry=entry)
+    made = farm.publish(code, name, version, entry=entry, kind=kind)
     reference = f"{made.name}:{made.version}"
     click.echo(f"Published {size(made.size)}. Train it: aifarm submit {reference}", err=True)
     click.echo(reference)
+
+
+@click.command()
+@click.argument("package", metavar="NAME:VERSION", shell_complete=completion.packages)
+@on_farm
+def unpublish(farm: "Farm", package: str) -> None:
+    """Delete a package that no task needs.
+
+    Only who published it may, and administrators.
+    """
+    name, colon, version = package.partition(":")
+    if not (name and colon and version):
+        raise click.BadParameter(
+            f"{package!r} names no version: write NAME:VERSION, as `aifarm packages` lists them."
+        )
+    farm.delete_package(name, version)
+    click.echo(f"Deleted {package}.", err=True)
 
 
 @click.command()
@@ -44,17 +72,3 @@ def packages(farm: "Farm", name: str | None, json_: bool) -> None:
         render.json(found)
     else:
         render.packages(found)
-
-
-@click.command()
-@as_json
-@on_farm
-def clients(farm: "Farm", json_: bool) -> None:
-    """List the farm's workstations, what they have and what they do."""
-    from aifarm.cli import render
-
-    found = farm.clients()
-    if json_:
-        render.json(found)
-    else:
-        render.clients(found)

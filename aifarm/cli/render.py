@@ -1,18 +1,20 @@
 """Lists as tables for people and as JSON for programs; an empty one says what to do next."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from aifarm.sdk.errors import InvalidRequest, NotFound
-from aifarm.wire.rest import ClientFull, PackageFull, TaskFull, TokenFull
-from aifarm.wire.types import Metrics
+from aifarm.cli.words import NONE, ago, label, local, memory, metrics, number, size, sparkline
+from aifarm.sdk.frames import History
+from aifarm.wire.rest import CheckpointFull, ClientFull, PackageFull, TaskFull, TokenFull
 
 COLOURS = {
     "running": "green",
@@ -21,13 +23,15 @@ COLOURS = {
     "failed": "bold red",
     "unreachable": "yellow",
     "paused": "yellow",
+    "drained": "yellow",
     "pending": "cyan",
     "assigned": "cyan",
     "stopped": "dim",
     "offline": "dim",
 }
 
-NONE = "-"
+WHOLE = frozenset({"ID", "STATUS", "PROGRESS", "CURVE", "AGE", "SIZE"})
+"""Columns whose words are never broken over two lines."""
 
 PIPED_WIDTH = 200
 """Columns where nobody's terminal limits the line."""
@@ -44,34 +48,67 @@ def json(value: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
-def only(ids: Sequence[str], prefix: str, what: str) -> str:
-    """The one of `ids` that is, or begins with, `prefix`. Raises NotFound, InvalidRequest."""
-    matches = [one for one in ids if one == prefix] or [
-        one for one in ids if one.startswith(prefix)
-    ]
-    if not matches:
-        raise NotFound(f"There is no {what} {prefix}.")
-    if len(matches) > 1:
-        raise InvalidRequest(f"{len(matches)} {what}s begin with {prefix}: give more of it.")
-    return matches[0]
+def line(value: object) -> None:
+    """As `json`, on one line: one of many that come one by one."""
+    click.echo(msgspec.json.encode(value))
 
 
-def tasks(found: Sequence[TaskFull], *, filtered: bool) -> None:
+def tasks(found: Sequence[TaskFull], columns: Sequence[str], *, filtered: bool) -> None:
+    """The `columns` that were asked for, or else those that the line has room for."""
     hint = "No such task." if filtered else "No tasks yet. Submit one: aifarm submit NAME"
-    _table(
+    if columns:
+        table(found, hint, {name.upper(): partial(value, name=name) for name in columns})
+        return
+    table(
         found,
         hint,
         {
             "ID": lambda task: task.id[:8],
-            "NAME": lambda task: label(task.name, task.version),
+            "TITLE": lambda task: task.title or label(task.name, task.version),
             "STATUS": lambda task: status(task.status),
             "PROGRESS": lambda task: f"{task.progress:.0f} %",
             "METRICS": lambda task: metrics(task.metrics),
             "CLIENTS": lambda task: ", ".join(task.clients) or NONE,
             "SUBMITTER": lambda task: task.submitter,
+            "PROJECT": lambda task: task.project or NONE,
+            "TAGS": lambda task: ", ".join(task.tags) or NONE,
             "AGE": lambda task: ago(task.created_at),
         },
+        spare=("TAGS", "PROJECT", "CLIENTS", "SUBMITTER", "METRICS"),
     )
+
+
+def value(task: TaskFull, name: str) -> str:
+    """A field of a task, `config.NAME`, or `metrics.NAME` with or without `.min` and the like."""
+    if name == "id":
+        return task.id[:8]
+    group, _, inner = name.partition(".")
+    found: object
+    if group == "config" and inner:
+        found = task.config
+        for key in inner.split("."):
+            found = found.get(key) if isinstance(found, dict) else None
+    elif group == "metrics" and inner:
+        metric, _, stat = inner.rpartition(".")
+        summary = next((one for one in task.summaries or () if one.name == metric), None)
+        found = getattr(summary, stat, None) if summary else task.metrics.get(inner)
+    else:
+        found = getattr(task, name)
+    return _cell(found)
+
+
+def _cell(found: object) -> str:
+    if found is None or found == []:
+        return NONE
+    if isinstance(found, bool | str):
+        return str(found)
+    if isinstance(found, float):
+        return number(found)
+    if isinstance(found, datetime):
+        return local(found)
+    if isinstance(found, list) and all(isinstance(one, str) for one in found):
+        return ", ".join(found)
+    return msgspec.json.encode(found).decode()
 
 
 def clients(found: Sequence[ClientFull]) -> None:
@@ -79,7 +116,7 @@ def clients(found: Sequence[ClientFull]) -> None:
         "No clients yet. On a workstation: aifarm-agent --server ws://HOST:8765 --token-file FILE\n"
         "(make its token here: aifarm token create --role agent --name NAME)"
     )
-    _table(
+    table(
         found,
         hint,
         {
@@ -95,11 +132,46 @@ def clients(found: Sequence[ClientFull]) -> None:
                 "now" if client.status == "active" else f"{ago(client.last_seen)} ago"
             ),
         },
+        spare=("CORES", "MEMORY"),
+    )
+
+
+def checkpoints(found: Sequence[CheckpointFull], task_id: str) -> None:
+    table(
+        found,
+        f"Task {task_id[:8]} has no checkpoint yet: the first follows an epoch.",
+        {
+            "ID": lambda one: one.id[:8],
+            "STEP": lambda one: str(one.step),
+            "EPOCH": lambda one: NONE if one.epoch is None else str(one.epoch),
+            "PROGRESS": lambda one: f"{one.progress:.0f} %",
+            "SIZE": lambda one: size(one.size),
+            "METRICS": lambda one: metrics(one.metrics),
+            "KEPT": lambda one: " ".join(["pinned"] * one.pinned + ["final"] * one.final) or NONE,
+            "AGE": lambda one: ago(one.created_at),
+        },
+        spare=("METRICS", "EPOCH"),
+    )
+
+
+def curves(history: History, task_id: str) -> None:
+    table(
+        list(history.items()),
+        f"Task {task_id[:8]} has reported no metrics yet.",
+        {
+            "METRIC": lambda one: one[0],
+            "LAST": lambda one: number(one[1]["value"][-1]),
+            "MIN": lambda one: number(_end(one[1]["min"], min)),
+            "MAX": lambda one: number(_end(one[1]["max"], max)),
+            "STEP": lambda one: str(one[1]["step"][-1]),
+            "CURVE": lambda one: sparkline(one[1]["value"]),
+        },
+        spare=("STEP",),
     )
 
 
 def packages(found: Sequence[PackageFull]) -> None:
-    _table(
+    table(
         found,
         "No packages yet. Publish one: aifarm publish DIR --name NAME --version VERSION",
         {
@@ -111,11 +183,12 @@ def packages(found: Sequence[PackageFull]) -> None:
             "PUBLISHER": lambda package: package.publisher,
             "AGE": lambda package: ago(package.created_at),
         },
+        spare=("SHA256", "KIND"),
     )
 
 
 def tokens(found: Sequence[TokenFull]) -> None:
-    _table(
+    table(
         found,
         "No tokens yet. Make one: aifarm token create --role researcher --name NAME",
         {
@@ -132,69 +205,54 @@ def tokens(found: Sequence[TokenFull]) -> None:
 # ---------------------------------------------------------------- parts
 
 
-def label(name: str, version: str | None) -> str:
-    return f"{name}:{version}" if version else name
-
-
 def status(word: str) -> Text:
     return Text(word, COLOURS.get(word, ""))
 
 
-def metrics(values: Metrics, names: Iterable[str] = ("loss", "accuracy")) -> str:
-    """The named ones that there are, or else the first two of all."""
-    shown = [name for name in names if name in values] or sorted(values)[:2]
-    return "  ".join(f"{name} {number(values[name])}" for name in shown) or NONE
+Cell = str | Text
 
 
-def number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4g}"
+def table(
+    rows: Sequence[Any],
+    hint: str,
+    columns: Mapping[str, Callable[[Any], Cell]],
+    *,
+    spare: Sequence[str] = (),
+) -> None:
+    """Prints the rows, or on stderr `hint` where there are none.
 
-
-def memory(mebibytes: float) -> str:
-    return size(int(mebibytes) << 20)
-
-
-def size(count: float) -> str:
-    """Bytes, in the unit that leaves at most four digits."""
-    units = iter(("B", "KiB", "MiB", "GiB", "TiB"))
-    unit = next(units)
-    while count >= 1024 and unit != "TiB":
-        count, unit = count / 1024, next(units)
-    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-
-
-def duration(seconds: float) -> str:
-    """In the two largest units: 42 s, 3 min 5 s, 2 h 10 min, 4 d 3 h."""
-    minutes, seconds = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-
-
-def ago(moment: datetime) -> str:
-    return duration((datetime.now(UTC) - moment).total_seconds())
-
-
-def local(moment: datetime) -> str:
-    """In the reader's own time zone."""
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def _table(rows: Sequence[Any], hint: str, columns: dict[str, Callable[[Any], str | Text]]) -> None:
+    Where the line is too short, the columns in `spare` go, the first one first.
+    """
     if not rows:
         click.echo(hint, err=True)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    out = console()
+    kept = dict(columns)
+    made = grid(rows, kept)
+    endless = out.options.update(width=10_000)
+    for title in spare:
+        if Measurement.get(out, endless, made).maximum <= out.width:
+            break
+        del kept[title]
+        made = grid(rows, kept)
+    out.print(made)
+
+
+def grid(rows: Iterable[Any], columns: Mapping[str, Callable[[Any], Cell]]) -> Table:
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for title in columns:
-        table.add_column(title, overflow="fold", no_wrap=title in ("ID", "STATUS", "PROGRESS"))
+        made.add_column(title, overflow="fold", no_wrap=title in WHOLE)
     for row in rows:
         cells = (show(row) for show in columns.values())
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
-    console().print(table)
+        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
+    return made
+
+
+def _end(
+    values: Sequence[float | None], choose: Callable[[Iterable[float]], float]
+) -> float | None:
+    known = [one for one in values if one is not None]
+    return choose(known) if known else None
 
 
 def _gpus(client: ClientFull) -> str:

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aifarm.cli.options import on_farm, setting
+from aifarm.cli import completion
+from aifarm.cli.options import as_json, on_farm, pair, setting
 
 if TYPE_CHECKING:
     from aifarm.sdk import Farm
 
 
 @click.command()
-@click.argument("package", metavar="NAME[:VERSION]")
+@click.argument("package", metavar="NAME[:VERSION]", shell_complete=completion.packages)
 @click.option("--epochs", type=int)
 @click.option("--batch-size", type=int)
 @click.option("--learning-rate", type=float)
@@ -25,30 +26,80 @@ if TYPE_CHECKING:
     help="A hyperparameter of your own; may be repeated.",
 )
 @click.option("--n-clients", type=int, help="Train distributed, on so many clients at once.")
+@click.option("--distributed", is_flag=True, default=None, help="Also on one client alone.")
 @click.option("--min-gpu-memory", type=int, metavar="MIB", help="Default: no GPU needed.")
 @click.option("--min-cpu-cores", type=int, metavar="N")
 @click.option("--min-ram", type=int, metavar="MIB")
+@click.option("--share-gpu", is_flag=True, default=None, help="With others that say so too.")
 @click.option("--priority", type=int, help="Among your own tasks; higher goes first.")
 @click.option("--max-retries", type=int, help="For failures of your code; a lost client is free.")
+@click.option("--title", help="What people see in lists.")
+@click.option("--project", metavar="NAME", help="To find it by, as are tags.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be repeated.")
+@click.option("--notes", metavar="TEXT")
+@click.option(
+    "--best",
+    type=pair,
+    multiple=True,
+    metavar="METRIC=min|max",
+    help="Which end of a metric is the good one; may be repeated.",
+)
+@click.option(
+    "--env",
+    type=pair,
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="For the training process; only you and administrators see values. May be repeated.",
+)
+@click.option(
+    "--from-checkpoint",
+    metavar="ID",
+    help="Begin with this checkpoint, or with the latest of this task.",
+)
+@click.option("--location", metavar="URL", help="Where the package is, if not on the farm.")
+@click.option("--check", is_flag=True, help="Submit nothing: say where it would run, and when.")
 @click.option("--watch", is_flag=True, help="Stay until the task is over; exit 1 if it failed.")
+@as_json
 @on_farm
 def submit(
     farm: "Farm",
     package: str,
     settings: tuple[tuple[str, Any], ...],
+    best: tuple[tuple[str, Any], ...],
+    env: tuple[tuple[str, str], ...],
+    location: str | None,
+    check: bool,
     watch: bool,
+    json_: bool,
     **given: Any,
 ) -> int:
     """Submit a training task, and print its id.
 
     Without VERSION it trains the one that was published last.
     """
+    from aifarm.cli import card, render, words
+
     name, _, version = package.partition(":")
-    task = farm.submit(name, version=version or None, config=dict(settings), **given)
-    label = f"{task.info.name} {task.info.version or ''}".strip()
+    options = {
+        "version": version or None,
+        "url": location,
+        "config": dict(settings),
+        "best": dict(best),
+        "env": dict(env),
+        **given,
+    }
+    if check:
+        found = farm.check(name, **options)
+        render.json(found) if json_ else card.check(found)
+        return 0
+    task = farm.submit(name, **options)
+    label = words.label(task.info.name, task.info.version)
     short = task.id[:8]
     click.echo(f"Submitted {label}. See it: aifarm show {short}", err=True)
-    click.echo(task.id)
+    if json_:
+        render.json(task.info)
+    else:
+        click.echo(task.id)
     if not watch:
         return 0
     sys.stdout.flush()

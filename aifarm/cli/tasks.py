@@ -1,13 +1,14 @@
-"""`aifarm tasks`, `show`, `logs`, `pause`, `resume`, `stop`."""
+"""`aifarm tasks`, `show`, `why`."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from aifarm.cli.options import as_json, on_farm
+from aifarm.cli.options import as_json, moment, on_farm, task_id
 
 if TYPE_CHECKING:
-    from aifarm.sdk import Farm, Task
+    from aifarm.sdk import Farm
 
 STATES = (
     "pending",
@@ -20,25 +21,117 @@ STATES = (
     "stopped",
 )
 
-task_id = click.argument("task_id", metavar="ID")
-reason = click.option("--reason", help="Is told in the task's story.")
-
 
 @click.command()
-@click.option("--status", type=click.Choice(STATES))
+@click.option("--status", type=click.Choice(STATES), multiple=True, help="May be repeated.")
+@click.option("--project", metavar="NAME")
+@click.option("--tag", multiple=True, metavar="TAG", help="May be repeated: all of them.")
 @click.option("--submitter", metavar="NAME")
+@click.option("--name", multiple=True, metavar="PACKAGE", help="May be repeated: any of them.")
+@click.option("--search", metavar="TEXT", help="In title, package and notes.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help='Such as "config.learning_rate<0.01" or "metrics.loss.min<=0.5"; may be repeated.',
+)
+@click.option("--since", type=moment, metavar="TIME", help="Submitted since 2026-11-04, or 3d ago.")
+@click.option("--until", type=moment, metavar="TIME", help="Submitted before.")
+@click.option(
+    "--sort",
+    metavar="KEY",
+    help="created_at, updated_at, title, status, config.NAME, metrics.NAME.min …; - reverses.",
+)
+@click.option(
+    "--columns",
+    metavar="LIST",
+    help="Such as id,title,config.epochs,metrics.loss,metrics.loss.min.",
+)
+@click.option("--trash", is_flag=True, help="What was deleted in the last 7 days instead.")
 @click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--ids", is_flag=True, help="Print ids only, for xargs.")
 @as_json
 @on_farm
-def tasks(farm: "Farm", status: str | None, submitter: str | None, limit: int, json_: bool) -> None:
-    """List tasks, newest first."""
+def tasks(
+    farm: "Farm",
+    status: tuple[str, ...],
+    project: str | None,
+    tag: tuple[str, ...],
+    submitter: str | None,
+    name: tuple[str, ...],
+    search: str | None,
+    where: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    sort: str | None,
+    columns: str | None,
+    trash: bool,
+    limit: int,
+    ids: bool,
+    json_: bool,
+) -> None:
+    """List tasks, newest first.
+
+    \b
+    The ten best of a project:  aifarm tasks --project digits --sort metrics.loss.min -n 10
+    Stop what is running of it: aifarm tasks --project digits --status running --ids |
+                                xargs aifarm stop
+    """
     from aifarm.cli import render
 
-    found = [task.info for task in farm.tasks(status=status, submitter=submitter, limit=limit)]
+    shown = _columns(columns)
+    filters = (status, project, tag, submitter, name, search, where, since, until)
+    if trash and any(filters):
+        raise click.UsageError("--trash shows the whole trash: leave the filters out.")
+    found = (
+        farm.trash(limit)
+        if trash
+        else farm.tasks(
+            status=status,
+            project=project,
+            tags=tag,
+            submitter=submitter,
+            name=name,
+            search=search,
+            where=where,
+            since=since,
+            until=until,
+            sort=sort,
+            summaries=_summaries(shown),
+            limit=limit,
+        )
+    )
+    infos = [task.info for task in found]
     if json_:
-        render.json(found)
+        render.json(infos)
+    elif ids:
+        for info in infos:
+            click.echo(info.id)
     else:
-        render.tasks(found, filtered=bool(status or submitter))
+        render.tasks(infos, shown, filtered=trash or any(filters))
+
+
+def _columns(text: str | None) -> list[str]:
+    from aifarm.wire.rest import TaskFull
+
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    for name in names:
+        if name.partition(".")[0] not in TaskFull.__struct_fields__:
+            raise click.BadParameter(
+                f"There is no column {name!r}: take a field of `aifarm tasks --json`, "
+                "config.NAME, metrics.NAME or metrics.NAME.min (max, last, best).",
+                param_hint="--columns",
+            )
+    return names
+
+
+def _summaries(columns: list[str]) -> list[str]:
+    """The metrics of which a column shows more than the latest value."""
+    parts = [name.split(".", 1)[1].rpartition(".") for name in columns if name[:8] == "metrics."]
+    return sorted({name for name, _, stat in parts if name and stat in STATS})
+
+
+STATS = ("last", "min", "max", "best")
 
 
 @click.command()
@@ -52,7 +145,7 @@ def show(farm: "Farm", task_id: str, events: bool, json_: bool) -> None:
 
     task = farm.task(task_id)
     if json_:
-        render.json(task.events() if events else task.info)
+        render.json(task.events() if events else task.refresh())
         return
     waits = task.why() if task.info.status in ("pending", "unreachable") else None
     checkpoints = task.checkpoints()
@@ -63,54 +156,17 @@ def show(farm: "Farm", task_id: str, events: bool, json_: bool) -> None:
 
 @click.command()
 @task_id
-@click.option("-f", "--follow", is_flag=True, help="Go on until the task is over.")
-@click.option("--rank", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--attempt", type=click.IntRange(1), help="Default: the latest.")
+@as_json
 @on_farm
-def logs(farm: "Farm", task_id: str, follow: bool, rank: int, attempt: int | None) -> None:
-    """Print what a task's training code wrote."""
-    task = farm.task(task_id)
-    empty = True
-    for line in task.logs(rank, attempt=attempt, follow=follow):
-        click.echo(line)
-        empty = False
-    if empty:
-        click.echo(f"No output of rank {rank} (the task is {task.info.status}).", err=True)
+def why(farm: "Farm", task_id: str, json_: bool) -> None:
+    """Say why a task waits, and what would let it start.
 
+    Names the first thing that each client lacks.
+    """
+    from aifarm.cli import card, render
 
-@click.command()
-@task_id
-@reason
-@on_farm
-def pause(farm: "Farm", task_id: str, reason: str | None) -> None:
-    """Let a task hold; it keeps its place and goes on with `resume`."""
-    task = farm.task(task_id)
-    _tell(task, "paused", task.pause(reason).observed)
-
-
-@click.command()
-@task_id
-@reason
-@on_farm
-def resume(farm: "Farm", task_id: str, reason: str | None) -> None:
-    """Let a paused task go on."""
-    task = farm.task(task_id)
-    _tell(task, "running", task.resume(reason).observed)
-
-
-@click.command()
-@task_id
-@reason
-@on_farm
-def stop(farm: "Farm", task_id: str, reason: str | None) -> None:
-    """End a task; it writes a checkpoint first."""
-    task = farm.task(task_id)
-    _tell(task, "stopped", task.stop(reason).observed)
-
-
-def _tell(task: "Task", desired: str, observed: str) -> None:
-    short = task.id[:8]
-    if observed == desired:
-        click.echo(f"Task {short} is {observed}.")
+    reasons = farm.task(task_id).why()
+    if json_:
+        render.json(reasons)
     else:
-        click.echo(f"Task {short} is to be {desired}; for now it is {observed}.")
+        card.reasons(reasons)

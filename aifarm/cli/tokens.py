@@ -59,8 +59,9 @@ def list_(farm: "Farm", json_: bool) -> None:
 @on_farm
 def revoke(farm: "Farm", token_id: str) -> None:
     """End a token at once, and every connection that uses it."""
-    from aifarm.cli.render import only
+    from aifarm.sdk.choice import chosen
 
-    found = only([one.id for one in farm.tokens()], token_id, "token")
+    names = {one.id: f"{one.role} {one.name}" for one in farm.tokens()}
+    found = chosen(names, token_id, "token")
     farm.revoke_token(found)
     click.echo(f"Revoked {found}.", err=True)

@@ -1,160 +1,77 @@
-"""Requests and answers of the farm's API as values, without I/O.
+"""The `Call` for each route of the farm's API."""
 
-Each function makes the `Call` for one route; `interpret` turns what came back into the call's
-result or raises. Who sends it, blocking or not, is the transport's business.
-"""
-
-from collections.abc import Callable, Iterable, Mapping
-from http import HTTPStatus
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
-from aifarm.sdk.errors import BY_CODE, AIFarmError, InvalidRequest, ServerError, Unauthorized
-from aifarm.wire import rest
-from aifarm.wire.agent import ErrorBody
-from aifarm.wire.codec import encode, explain
+from aifarm.sdk.call import API, Call, Query
+from aifarm.wire import query, rest
+from aifarm.wire.codec import encode
 
-T = TypeVar("T")
 S = TypeVar("S", bound=Struct)
-
-API = "/api/v2"
-
-
-class Call(Struct, Generic[T], frozen=True, kw_only=True):
-    """One request. `repeatable`: sending it twice has the effect of sending it once."""
-
-    method: str
-    path: str
-    decode: Callable[[bytes], T]
-    query: dict[str, str] = {}
-    body: bytes = b""
-    headers: dict[str, str] = {}
-    repeatable: bool = True
-
-
-class Answer(Struct, frozen=True):
-    """What came back; header names in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def try_later(self) -> bool:
-        return self.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds that the farm asks to wait, or None."""
-        try:
-            return max(0.0, float(self.headers["retry-after"]))
-        except (KeyError, ValueError):
-            return None
-
-
-def interpret(call: Call[T], answer: Answer) -> T:
-    """The call's result. Raises the AIFarmError that the answer's error code stands for."""
-    if not 200 <= answer.status < 300:
-        raise failure(answer)
-    try:
-        return call.decode(answer.body)
-    except msgspec.DecodeError as error:
-        raise ServerError(
-            f"The answer to {call.method} {call.path} is not what this version of aifarm "
-            f"understands ({explain(error).message}): is that address a farm, and as new as this?"
-        ) from None
-
-
-def failure(answer: Answer) -> AIFarmError:
-    """The exception for an answer that is an error."""
-    try:
-        error = msgspec.json.decode(answer.body, type=rest.ErrorEnvelope).error
-    except msgspec.DecodeError:
-        return ServerError(
-            f"The answer was {answer.status} {_phrase(answer.status)}, and not from a farm: "
-            "check the URL, and any proxy on the way."
-        )
-    return from_body(error)
-
-
-def from_body(error: ErrorBody) -> AIFarmError:
-    """The exception for the farm's error envelope, from REST or the live feed."""
-    if error.code == Unauthorized.code:
-        # The farm's own sentence is for those who sent none; the SDK always sends one.
-        return Unauthorized("The farm does not accept this token: it is wrong, expired or revoked.")
-    return BY_CODE.get(error.code, ServerError)(error.message, dict(error.details))
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "(unknown)"
-
-
-def valid(shape: type[S], **fields: object) -> S:
-    """A request's body, checked here as the farm will. Raises InvalidRequest."""
-    given = {name: value for name, value in fields.items() if value is not None}
-    try:
-        return msgspec.convert(msgspec.to_builtins(given), shape)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(explain(error).message) from None
-    except TypeError as error:
-        raise InvalidRequest(f"Values must be plain JSON: {error}.") from None
-
-
-# ---------------------------------------------------------------- routes
 
 
 def health() -> Call[rest.Health]:
     return _get("/api/health", rest.Health)
 
 
+def system() -> Call[rest.System]:
+    return _get(f"{API}/system", rest.System)
+
+
+# ---------------------------------------------------------------- tasks
+
+
 def create_task(body: rest.CreateTask, key: str) -> Call[rest.TaskFull]:
     """`key` makes it repeatable: the farm answers a second one with the first one's task."""
+    return _send("POST", f"{API}/tasks", rest.TaskFull, body, key=key)
+
+
+def check_task(body: rest.CreateTask) -> Call[rest.Check]:
+    return _send("POST", f"{API}/tasks/check", rest.Check, body)
+
+
+def list_tasks(wanted: query.TaskQuery) -> Call[rest.TaskFullList]:
     return Call(
-        method="POST",
+        method="GET",
         path=f"{API}/tasks",
-        decode=_json(rest.TaskFull),
-        body=encode(body),
-        headers={"Content-Type": "application/json", "Idempotency-Key": key},
+        decode=_json(rest.TaskFullList),
+        query={name: _text(value) for name, value in msgspec.to_builtins(wanted).items()},
     )
 
 
-def list_tasks(
-    *,
-    page: int = 1,
-    limit: int = 100,
-    status: str | None = None,
-    submitter: str | None = None,
-    prefix: str | None = None,
-) -> Call[rest.TaskFullList]:
-    return _get(
-        f"{API}/tasks",
-        rest.TaskFullList,
-        page=page,
-        limit=limit,
-        status=status,
-        submitter=submitter,
-        prefix=prefix,
-    )
+def bulk(body: rest.BulkTasks) -> Call[rest.BulkResults]:
+    """A retry makes new tasks each time, so that one is not repeatable."""
+    path = f"{API}/tasks/bulk"
+    return _send("POST", path, rest.BulkResults, body, repeatable=body.action != "retry")
 
 
 def get_task(task_id: str) -> Call[rest.TaskFull]:
     return _get(_task(task_id), rest.TaskFull)
 
 
+def edit_task(task_id: str, body: rest.EditTask) -> Call[rest.TaskFull]:
+    return _send("PATCH", _task(task_id), rest.TaskFull, body)
+
+
+def delete_task(task_id: str) -> Call[None]:
+    return _delete(_task(task_id))
+
+
+def restore_task(task_id: str) -> Call[rest.TaskFull]:
+    return _send("POST", _task(task_id) + "/restore", rest.TaskFull)
+
+
+def retry_task(task_id: str, body: rest.RetryTask, key: str) -> Call[rest.TaskFull]:
+    """`key` as in `create_task`."""
+    return _send("POST", _task(task_id) + "/retry", rest.TaskFull, body, key=key)
+
+
 def set_status(task_id: str, body: rest.UpdateStatus) -> Call[rest.StatusFull]:
-    return Call(
-        method="PUT",
-        path=_task(task_id) + "/status",
-        decode=_json(rest.StatusFull),
-        body=encode(body),
-        headers={"Content-Type": "application/json"},
-    )
+    return _send("PUT", _task(task_id) + "/status", rest.StatusFull, body)
 
 
 def why(task_id: str) -> Call[rest.Why]:
@@ -165,12 +82,26 @@ def attempts(task_id: str) -> Call[rest.AttemptList]:
     return _get(_task(task_id) + "/attempts", rest.AttemptList)
 
 
-def events(task_id: str, *, after: int = 0, limit: int = 1000) -> Call[rest.EventList]:
-    return _get(_task(task_id) + "/events", rest.EventList, after=after, limit=limit)
+def events(
+    *,
+    task_id: str | None = None,
+    client_id: str | None = None,
+    after: int = 0,
+    limit: int = query.MAX_LIMIT,
+) -> Call[rest.EventList]:
+    """Of one task, one client, or the whole farm."""
+    of = _task(task_id) if task_id else _client(client_id) if client_id else API
+    return _get(f"{of}/events", rest.EventList, after=after, limit=limit)
 
 
 def logs(
-    task_id: str, *, attempt: int | None, rank: int, first: int = 0, limit: int = 1000
+    task_id: str,
+    *,
+    attempt: int | None,
+    rank: int,
+    first: int | None = None,
+    tail: int | None = None,
+    limit: int = 1000,
 ) -> Call[rest.LogPage]:
     return _get(
         _task(task_id) + "/logs",
@@ -178,6 +109,7 @@ def logs(
         attempt=attempt,
         rank=rank,
         first=first,
+        tail=tail,
         limit=limit,
     )
 
@@ -191,6 +123,15 @@ def metrics(
         names=",".join(names) or None,
         points="all" if points is None else points,
     )
+
+
+def metrics_csv(task_id: str, names: Iterable[str] = ()) -> Call[None]:
+    """Every point, as text."""
+    wanted: Query = {"names": ",".join(names)} if names else {}
+    return Call(method="GET", path=_task(task_id) + "/metrics.csv", decode=_nothing, query=wanted)
+
+
+# ---------------------------------------------------------------- checkpoints
 
 
 def checkpoints(task_id: str) -> Call[rest.CheckpointList]:
@@ -208,12 +149,47 @@ def checkpoint_data(checkpoint: rest.CheckpointFull, start: int) -> Call[None]:
     )
 
 
+def pin_checkpoint(
+    task_id: str, checkpoint_id: str, body: rest.PinCheckpoint
+) -> Call[rest.CheckpointFull]:
+    return _send("PUT", _checkpoint(task_id, checkpoint_id) + "/pin", rest.CheckpointFull, body)
+
+
+def delete_checkpoint(task_id: str, checkpoint_id: str) -> Call[None]:
+    return _delete(_checkpoint(task_id, checkpoint_id))
+
+
+# ---------------------------------------------------------------- clients
+
+
 def clients() -> Call[rest.ClientFullList]:
     return _get(f"{API}/clients", rest.ClientFullList)
 
 
-def packages(name: str | None = None) -> Call[rest.PackageList]:
-    return _get(f"{API}/packages", rest.PackageList, name=name)
+def get_client(client_id: str) -> Call[rest.ClientFullDetails]:
+    return _get(_client(client_id), rest.ClientFullDetails)
+
+
+def drain_client(client_id: str, body: rest.DrainClient) -> Call[rest.ClientFull]:
+    return _send("PUT", _client(client_id) + "/drain", rest.ClientFull, body)
+
+
+def forget_client(client_id: str) -> Call[None]:
+    return _delete(_client(client_id))
+
+
+def client_history(client_id: str, wanted: query.HistoryQuery) -> Call[rest.ClientHistory]:
+    given = msgspec.to_builtins(wanted)
+    return _get(_client(client_id) + "/history", rest.ClientHistory, **given)
+
+
+# ---------------------------------------------------------------- packages and tokens
+
+
+def packages(
+    name: str | None = None, *, page: int = 1, limit: int = query.MAX_LIMIT
+) -> Call[rest.PackageList]:
+    return _get(f"{API}/packages", rest.PackageList, name=name, page=page, limit=limit)
 
 
 def put_package(name: str, version: str, archive: bytes) -> Call[rest.PackageFull]:
@@ -226,28 +202,58 @@ def put_package(name: str, version: str, archive: bytes) -> Call[rest.PackageFul
     )
 
 
+def delete_package(name: str, version: str) -> Call[None]:
+    return _delete(f"{API}/packages/{_quoted(name)}/{_quoted(version)}")
+
+
 def tokens() -> Call[rest.TokenList]:
     return _get(f"{API}/tokens", rest.TokenList)
 
 
+def my_token() -> Call[rest.TokenFull]:
+    return _get(f"{API}/token", rest.TokenFull)
+
+
 def create_token(body: rest.CreateToken) -> Call[rest.TokenFull]:
-    return Call(
-        method="POST",
-        path=f"{API}/tokens",
-        decode=_json(rest.TokenFull),
-        body=encode(body),
-        headers={"Content-Type": "application/json"},
-        repeatable=False,
-    )
+    return _send("POST", f"{API}/tokens", rest.TokenFull, body, repeatable=False)
 
 
 def revoke_token(token_id: str) -> Call[None]:
-    return Call(method="DELETE", path=f"{API}/tokens/{_quoted(token_id)}", decode=_nothing)
+    return _delete(f"{API}/tokens/{_quoted(token_id)}")
 
 
-def _get(path: str, shape: type[S], **query: object) -> Call[S]:
-    given = {name: str(value) for name, value in query.items() if value is not None}
+# ---------------------------------------------------------------- parts
+
+
+def _get(path: str, shape: type[S], **wanted: object) -> Call[S]:
+    given: Query = {name: str(value) for name, value in wanted.items() if value is not None}
     return Call(method="GET", path=path, decode=_json(shape), query=given)
+
+
+def _send(
+    method: str,
+    path: str,
+    shape: type[S],
+    body: Struct | None = None,
+    *,
+    key: str | None = None,
+    repeatable: bool = True,
+) -> Call[S]:
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    return Call(
+        method=method,
+        path=path,
+        decode=_json(shape),
+        body=encode(body) if body is not None else b"",
+        headers=headers,
+        repeatable=repeatable,
+    )
+
+
+def _delete(path: str) -> Call[None]:
+    return Call(method="DELETE", path=path, decode=_nothing)
 
 
 def _json(shape: type[S]) -> Callable[[bytes], S]:
@@ -258,8 +264,22 @@ def _nothing(body: bytes) -> None:
     return None
 
 
+def _text(value: object) -> str | list[str]:
+    if isinstance(value, list):
+        return [str(one) for one in value]
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _task(task_id: str) -> str:
     return f"{API}/tasks/{_quoted(task_id)}"
+
+
+def _checkpoint(task_id: str, checkpoint_id: str) -> str:
+    return f"{_task(task_id)}/checkpoints/{_quoted(checkpoint_id)}"
+
+
+def _client(client_id: str) -> str:
+    return f"{API}/clients/{_quoted(client_id)}"
 
 
 def _quoted(part: str) -> str:

@@ -1,3 +1,4 @@
+# Written by `make sdk` from aio/checkpoint.py; changes here are lost.
 """A checkpoint's bytes: from the farm to a file, hashed, going on where a download broke off."""
 
 import contextlib
@@ -6,7 +7,6 @@ import logging
 import os
 from datetime import datetime
 from pathlib import Path
-from time import sleep
 
 from aifarm.sdk import backoff, calls
 from aifarm.sdk.errors import (
@@ -17,7 +17,8 @@ from aifarm.sdk.errors import (
     Unavailable,
 )
 from aifarm.sdk.http import Http
-from aifarm.wire.rest import CheckpointFull
+from aifarm.sdk.runtime import aside, sleep
+from aifarm.wire.rest import CheckpointFull, PinCheckpoint
 from aifarm.wire.types import Metrics
 
 logger = logging.getLogger(__name__)
@@ -76,20 +77,39 @@ class Checkpoint:
     def created_at(self) -> datetime:
         return self.info.created_at
 
+    @property
+    def pinned(self) -> bool:
+        """Whether it is kept until it is unpinned."""
+        return self.info.pinned
+
+    def pin(self) -> None:
+        """Keeps it, whatever the farm's policy clears away, until `unpin()`."""
+        self._pin(True)
+
+    def unpin(self) -> None:
+        """Leaves it to the farm's policy again."""
+        self._pin(False)
+
+    def _pin(self, pinned: bool) -> None:
+        call = calls.pin_checkpoint(self.task_id, self.id, PinCheckpoint(pinned=pinned))
+        self.info = self._http.send(call)
+
+    def delete(self) -> None:
+        """Deletes it for good. Raises Conflict while it is pinned or the task may need it."""
+        self._http.send(calls.delete_checkpoint(self.task_id, self.id))
+
     def download(self, path: str | os.PathLike[str]) -> Path:
         """Writes the bytes to `path`, or into the folder `path`, and returns where they are.
 
         What appears there has the checkpoint's sha256. A broken download goes on from its
         `.part` file, now or in a later call. Raises CorruptDownload where the hash differs.
         """
-        target = Path(path)
-        if target.is_dir():
-            target = target / f"{self.task_id}-step-{self.step}.pt"
-        if target.is_file() and _sha256(target) == self.sha256:
+        target = _target(Path(path), f"{self.task_id}-step-{self.step}.pt")
+        if aside(_sha256, target) == self.sha256:
             return target
         part = target.with_name(f"{target.name}.{self.sha256[:12]}.part")
         self._fetch(part)
-        if _sha256(part) != self.sha256:
+        if aside(_sha256, part) != self.sha256:
             part.unlink()
             raise CorruptDownload(
                 f"Checkpoint {self.id} arrived with another sha256 than the farm has for it: "
@@ -114,12 +134,10 @@ class Checkpoint:
 
     def _append(self, part: Path, have: int) -> None:
         call = calls.checkpoint_data(self.info, have)
-        with (
-            self._http.stream(call) as (partial, chunks),
-            open(part, "ab" if partial else "wb") as file,
-        ):
-            for chunk in chunks:
-                file.write(chunk)
+        with self._http.stream(call) as (partial, chunks):
+            with aside(open, part, "ab" if partial else "wb") as file:
+                for chunk in chunks:
+                    aside(file.write, chunk)
         if _size(part) != self.size:
             raise CorruptDownload(
                 f"Checkpoint {self.id} has {_size(part)} bytes where the farm said {self.size}."
@@ -132,6 +150,13 @@ def _size(path: Path) -> int:
     return 0
 
 
-def _sha256(path: Path) -> str:
+def _target(path: Path, name: str) -> Path:
+    return path / name if path.is_dir() else path
+
+
+def _sha256(path: Path) -> str | None:
+    """Of the file's bytes; None where there is no file."""
+    if not path.is_file():
+        return None
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

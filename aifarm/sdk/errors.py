@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from aifarm.sdk.aio.task import AsyncTask
     from aifarm.sdk.task import Task
 
 
@@ -97,7 +98,7 @@ class WaitTimeout(AIFarmError, TimeoutError):
 class TaskFailed(AIFarmError):
     """The task ended as `failed`. `cause` is one of the farm's causes, such as `user_error`."""
 
-    def __init__(self, task: "Task", cause: str, reason: str) -> None:
+    def __init__(self, task: "Task | AsyncTask", cause: str, reason: str) -> None:
         super().__init__(f"Task {task.id} failed ({cause}): {reason}")
         self.task = task
         self.cause = cause

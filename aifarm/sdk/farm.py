@@ -1,32 +1,46 @@
+# Written by `make sdk` from aio/farm.py; changes here are lost.
 """The farm as a researcher holds it: `connect`, `Farm`."""
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Literal
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Literal, Unpack
 from uuid import uuid4
 
-from aifarm.packages import Kind, PackageInvalid, pack, pack_source
+from aifarm.packages import Kind
 from aifarm.sdk import calls, config
+from aifarm.sdk.call import valid
+from aifarm.sdk.choice import chosen
+from aifarm.sdk.client import Client
+from aifarm.sdk.code import Code
 from aifarm.sdk.errors import InvalidRequest, NotFound
+from aifarm.sdk.events import all_events
 from aifarm.sdk.follow import watch
+from aifarm.sdk.frames import TaskList
 from aifarm.sdk.http import Http
+from aifarm.sdk.runtime import aside
+from aifarm.sdk.submission import Submission, task_body
 from aifarm.sdk.task import Task
-from aifarm.wire import rest
+from aifarm.wire import live, query, rest
 from aifarm.wire.types import JSON
 
 Package = rest.PackageFull
 
 Role = Literal["admin", "researcher", "viewer", "agent"]
 
-PAGE = 1000
+BULK = 1000
+"""Tasks that one request changes at most."""
 
 
 def connect(
-    url: str | None = None, token: str | None = None, *, allow_plaintext: bool = False
+    url: str | Sequence[str] | None = None,
+    token: str | None = None,
+    *,
+    allow_plaintext: bool = False,
 ) -> "Farm":
-    """The farm at `url`, spoken to with `token`.
+    """The farm at `url`, spoken to with `token`. Where it has several servers, `url` may be a list
+    of them: whichever serves the farm is spoken to, now and whenever another takes over.
 
     What is not given comes from AIFARM_URL and AIFARM_TOKEN, else from config.toml in the
     platform's config folder, else from a farm that runs on this machine. Raises FarmUnreachable
@@ -36,7 +50,7 @@ def connect(
     address = config.find(url, token, allow_plaintext=allow_plaintext)
     http = Http(address)
     try:
-        http.send(calls.health(), once=True)
+        http.reach()
     except BaseException:
         http.close()
         raise
@@ -44,7 +58,11 @@ def connect(
 
 
 class Farm:
-    """One farm. Safe to share between threads; `with` or `close()` ends its connections."""
+    """One farm. `with` or `close()` ends its connections; several tasks or threads may share it.
+
+    Whatever is asked may raise an AIFarmError: FarmUnreachable, Unauthorized, Forbidden,
+    RateLimited and Unavailable anywhere, others as each method says.
+    """
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -68,7 +86,11 @@ class Farm:
     @property
     def version(self) -> str:
         """The server's version of AI Farm."""
-        return self._http.send(calls.health()).version
+        return (self._http.send(calls.health())).version
+
+    def system(self) -> rest.System:
+        """How the server is: its database, its queue, its disk in MiB. For administrators."""
+        return self._http.send(calls.system())
 
     # ------------------------------------------------------------ packages
 
@@ -88,26 +110,25 @@ class Farm:
         same content again is no error. Raises Conflict where the version holds other content,
         InvalidRequest where this is no package.
         """
-        folder, source, found = _code(folder_or_source)
-        name = name or found
-        if not name:
-            raise InvalidRequest("Say the package's name: publish(source, name=...).")
-
-        def packed(as_version: str) -> bytes:
-            if source is None:
-                return pack(folder, name, as_version, entry=entry, kind=kind, defaults=defaults)
-            return pack_source(source, name, as_version, entry=entry, kind=kind, defaults=defaults)
-
-        try:
-            version = version or hashlib.sha256(packed("0")).hexdigest()[:12]
-            archive = packed(version)
-        except PackageInvalid as error:
-            raise InvalidRequest(str(error)) from None
-        return self._http.send(calls.put_package(name, version, archive))
+        code = Code.of(folder_or_source, name, entry=entry, kind=kind, defaults=defaults)
+        if not version:
+            version = hashlib.sha256(aside(code.packed, "0")).hexdigest()[:12]
+        archive = aside(code.packed, version)
+        return self._http.send(calls.put_package(code.name, version, archive))
 
     def packages(self, name: str | None = None) -> list[Package]:
-        """What is published, or what is published as `name`."""
-        return self._http.send(calls.packages(name)).packages
+        """What is published, or what is published as `name`, the oldest version first."""
+        found: list[Package] = []
+        while True:
+            page = len(found) // query.MAX_LIMIT + 1
+            rows = (self._http.send(calls.packages(name, page=page))).packages
+            found += rows
+            if len(rows) < query.MAX_LIMIT:
+                return found
+
+    def delete_package(self, name: str, version: str) -> None:
+        """Deletes what you published. Raises Conflict while a task may still need it."""
+        self._http.send(calls.delete_package(name, version))
 
     # ------------------------------------------------------------ tasks
 
@@ -131,94 +152,187 @@ class Farm:
         priority: int | None = None,
         share_gpu: bool | None = None,
         max_retries: int | None = None,
+        project: str | None = None,
+        title: str | None = None,
+        tags: Iterable[str] = (),
+        notes: str | None = None,
+        env: Mapping[str, str] | None = None,
+        best: Mapping[str, Literal["min", "max"]] | None = None,
+        from_checkpoint: str | None = None,
     ) -> Task:
         """A new task that trains `package`, or the one called `name` (its latest `version`).
 
         `requirements` are what each rank needs of its client, in MiB and cores (min_gpu_memory,
         min_cpu_cores, min_ram; also as arguments of their own). `n_clients` above 1 trains
-        `distributed`. `config` holds your own hyperparameters. `max_retries` counts failures of
-        your code; a lost client costs none. Raises NotFound for an unknown package,
+        `distributed`. `config` holds your own hyperparameters, `env` variables for the training
+        process, whose values only you and administrators see. `max_retries` counts failures of
+        your code; a lost client costs none. `best` says which end of a metric is the good one.
+        `from_checkpoint` is the id of a checkpoint to begin with, or of a task, for its latest;
+        that task becomes the `parent`. Raises NotFound for an unknown package or checkpoint,
         InvalidRequest for a value the farm does not take.
         """
-        if package is not None:
-            name, version = package.name, package.version
-        if not name:
-            raise InvalidRequest("Say what to train: submit(name=...) or submit(package=...).")
-        named = {
-            "min_gpu_memory": min_gpu_memory,
-            "min_cpu_cores": min_cpu_cores,
-            "min_ram": min_ram,
-        }
-        given = {key: value for key, value in named.items() if value is not None}
-        body = calls.valid(
-            rest.CreateTask,
-            name=name,
-            version=version if version or url else self._latest(name),
-            url=url,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            epochs=epochs,
-            distributed=(n_clients or 1) > 1 if distributed is None else distributed,
-            n_clients=n_clients,
-            requirements={**(requirements or {}), **given},
-            config=dict(config or {}),
-            priority=priority,
-            share_gpu=share_gpu,
-            max_retries=max_retries,
+        body = self._body(
+            name,
+            {
+                "package": package,
+                "version": version,
+                "url": url,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "epochs": epochs,
+                "distributed": distributed,
+                "n_clients": n_clients,
+                "requirements": requirements,
+                "min_gpu_memory": min_gpu_memory,
+                "min_cpu_cores": min_cpu_cores,
+                "min_ram": min_ram,
+                "config": config,
+                "priority": priority,
+                "share_gpu": share_gpu,
+                "max_retries": max_retries,
+                "project": project,
+                "title": title,
+                "tags": tags,
+                "notes": notes,
+                "env": env,
+                "best": best,
+                "from_checkpoint": from_checkpoint,
+            },
         )
-        return Task(self._http, self._http.send(calls.create_task(body, str(uuid4()))))
+        made = self._http.send(calls.create_task(body, str(uuid4())))
+        return Task(self._http, made)
 
-    def task(self, id_or_prefix: str) -> Task:
-        """The task with this id, or the only one whose id begins so.
+    def check(self, name: str | None = None, **options: Unpack[Submission]) -> rest.Check:
+        """What would become of `submit` with the same arguments; nothing is submitted.
+
+        Says which clients it could start on now, which once they are free, and what each of the
+        others lacks. Raises what `submit` raises.
+        """
+        return self._http.send(calls.check_task(self._body(name, options)))
+
+    def task(self, id_or_prefix: str, *, deleted: bool = False) -> Task:
+        """The task with this id, or the only one whose id begins so; of the trash where `deleted`.
 
         Raises NotFound where there is none, InvalidRequest where there are several.
         """
         if not id_or_prefix:
             raise InvalidRequest("Say which task: its id, or the first characters of it.")
-        found = self._http.send(calls.list_tasks(prefix=id_or_prefix, limit=10))
-        exact = [info for info in found.tasks if info.id == id_or_prefix]
-        matches = exact or found.tasks
-        if not matches:
-            raise NotFound(f"There is no task {id_or_prefix}.")
-        if len(matches) > 1:
-            some = ", ".join(info.id for info in matches[:3])
-            raise InvalidRequest(
-                f"{found.total} tasks begin with {id_or_prefix}, such as {some}: give more of it."
-            )
-        return Task(self._http, matches[0])
+        wanted = valid(query.TaskQuery, prefix=id_or_prefix, deleted=deleted, limit=10)
+        found = (self._http.send(calls.list_tasks(wanted))).tasks
+        ids = {info.id: info.title or info.name for info in found}
+        only = chosen(ids, id_or_prefix, "task")
+        return Task(self._http, next(info for info in found if info.id == only))
 
     def tasks(
-        self, *, status: str | None = None, submitter: str | None = None, limit: int = 100
-    ) -> list[Task]:
-        """The newest `limit` tasks, of one `status` or `submitter` where given."""
-        found: list[Task] = []
-        for page in range(1, -(-limit // PAGE) + 1):
-            rows = self._http.send(
-                calls.list_tasks(
-                    page=page, limit=min(limit, PAGE), status=status, submitter=submitter
-                )
-            ).tasks
-            found += [Task(self._http, info) for info in rows]
-            if len(rows) < PAGE:
-                break
-        return found[:limit]
+        self,
+        *,
+        status: str | Iterable[str] = (),
+        project: str | None = None,
+        tags: str | Iterable[str] = (),
+        submitter: str | None = None,
+        name: str | Iterable[str] = (),
+        search: str | None = None,
+        where: str | Iterable[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        parent: str | None = None,
+        sort: str | None = None,
+        summaries: str | Iterable[str] = (),
+        limit: int | None = 100,
+    ) -> TaskList[Task]:
+        """The first `limit` tasks (None: all) that meet everything asked, the newest first.
 
-    def watch(self, *tasks: Task) -> Iterator[Task]:
+        `status` and `name` (of the package) take one of several; all `tags` and all of `where`
+        must hold: "config.learning_rate<0.01", "metrics.loss.min<=0.5", "config.net=resnet".
+        `search` looks into title, name and notes. `since` and `until` bound the creation.
+        `sort`: created_at, updated_at, title, status, config.NAME or metrics.NAME.STAT (last, min,
+        max, best, step), with a minus before it the other way round. `summaries` names metrics
+        whose summaries are to come along. Raises InvalidRequest.
+        """
+        return self._walk(
+            limit,
+            status=_several(status),
+            project=project,
+            tag=_several(tags),
+            submitter=submitter,
+            name=_several(name),
+            search=search,
+            where=_several(where),
+            since=since,
+            until=until,
+            parent=parent,
+            sort=sort,
+            summaries=_several(summaries),
+        )
+
+    def trash(self, limit: int | None = 100) -> TaskList[Task]:
+        """The newest `limit` tasks that were deleted in the last 7 days; see `Task.restore`."""
+        return self._walk(limit, deleted=True)
+
+    def bulk(
+        self,
+        action: rest.BulkAction,
+        tasks: Iterable[Task | str],
+        *,
+        tags: Iterable[str] = (),
+        reason: str | None = None,
+    ) -> list[rest.BulkResult]:
+        """One action for many tasks (or ids): what became of each, in their order.
+
+        `tags` are those to "tag" or "untag"; `reason` goes with pause, resume and stop. One that
+        fails has an `error` and does not keep the others from it.
+        """
+        ids = [task if isinstance(task, str) else task.id for task in tasks]
+        results: list[rest.BulkResult] = []
+        for start in range(0, len(ids), BULK):
+            part = ids[start : start + BULK]
+            body = valid(rest.BulkTasks, action=action, ids=part, tags=list(tags), reason=reason)
+            results += (self._http.send(calls.bulk(body))).results
+        return results
+
+    def watch(self, *tasks: Task) -> Generator[Task, None, None]:
         """Each of `tasks` as it is now, then whenever it changes, until all are over.
 
         What came last stands in the task's `info`.
         """
         return watch(self._http, tasks)
 
+    def live(
+        self, *topics: str, timeout: float | None = None
+    ) -> Generator[live.Message, None, None]:
+        """What happens from now on, without end: a snapshot, then changes, in `aifarm.wire.live`.
+
+        `topics`: "task:ID", "client:ID", or "farm" for everything but logs and metric points,
+        which is the default. All listeners of a farm share one connection. Raises WaitTimeout
+        after `timeout` seconds.
+        """
+        return self._http.live.listen(topics or ("farm",), timeout=timeout)
+
+    def events(self, after: int = 0) -> list[rest.EventFull]:
+        """What happened on the farm behind event number `after`, oldest first."""
+        return all_events(self._http, after=after)
+
     # ------------------------------------------------------------ clients and tokens
 
-    def clients(self) -> list[rest.ClientFull]:
+    def clients(self) -> list[Client]:
         """Every workstation that ever joined, with what it has (memory in MiB) and does."""
-        return self._http.send(calls.clients()).clients
+        found = (self._http.send(calls.clients())).clients
+        return [Client(self._http, info) for info in found]
+
+    def client(self, id_or_prefix: str) -> Client:
+        """The client with this id, or the only one whose id begins so. Raises NotFound,
+        InvalidRequest."""
+        found = {client.id: client for client in self.clients()}
+        names = {client_id: client.status for client_id, client in found.items()}
+        return found[chosen(names, id_or_prefix, "client")]
 
     def tokens(self) -> list[rest.TokenFull]:
         """Every token, without its secret. For administrators."""
-        return self._http.send(calls.tokens()).tokens
+        return (self._http.send(calls.tokens())).tokens
+
+    def my_token(self) -> rest.TokenFull:
+        """The token that this farm is spoken to with, without its secret: name, role, expiry."""
+        return self._http.send(calls.my_token())
 
     def create_token(
         self,
@@ -234,7 +348,7 @@ class Farm:
         `expires` in seconds from now. An agent's token may be bound to one `client_id`, or to
         agents that are started with one `label`, written NAME=VALUE.
         """
-        body = calls.valid(
+        body = valid(
             rest.CreateToken,
             name=name,
             role=role,
@@ -250,6 +364,16 @@ class Farm:
 
     # ------------------------------------------------------------ helpers
 
+    def _body(self, name: str | None, options: Submission) -> rest.CreateTask:
+        package = options.get("package")
+        if package is not None:
+            name, options = package.name, {**options, "version": package.version}
+        if not name:
+            raise InvalidRequest("Say what to train: submit(name=...) or submit(package=...).")
+        if not (options.get("version") or options.get("url")):
+            options = {**options, "version": self._latest(name)}
+        return task_body(name, options)
+
     def _latest(self, name: str) -> str:
         found = self.packages(name)
         if not found:
@@ -259,16 +383,18 @@ class Farm:
             )
         return max(found, key=lambda package: package.created_at).version
 
+    def _walk(self, limit: int | None, **wanted: object) -> TaskList[Task]:
+        """Page by page, by cursor: what is submitted meanwhile shifts nothing."""
+        found = TaskList[Task]()
+        cursor: str | None = ""
+        while cursor is not None and (limit is None or len(found) < limit):
+            size = query.MAX_LIMIT if limit is None else min(limit - len(found), query.MAX_LIMIT)
+            page = valid(query.TaskQuery, cursor=cursor, limit=size, **wanted)
+            answer = self._http.send(calls.list_tasks(page))
+            found += (Task(self._http, info) for info in answer.tasks)
+            cursor = answer.next_cursor
+        return found
 
-def _code(given: str | os.PathLike[str]) -> tuple[Path, str | None, str | None]:
-    """The folder, or the text of the one file, and what its name suggests."""
-    if isinstance(given, str) and "\n" in given:
-        return Path(), given, None
-    path = Path(given)
-    if path.is_dir():
-        return path, None, path.resolve().name
-    if path.suffix == ".py" and path.is_file():
-        return path.parent, path.read_text(encoding="utf-8"), path.stem
-    raise InvalidRequest(
-        f"{str(given)!r:.200} is no package: give a folder, a .py file, or its text."
-    )
+
+def _several(given: str | Iterable[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)

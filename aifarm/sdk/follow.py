@@ -1,17 +1,16 @@
+# Written by `make sdk` from aio/follow.py; changes here are lost.
 """Following tasks over the live feed: their changes, and their logs. No polling."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol, TypeVar
 
 from aifarm.sdk import calls
 from aifarm.sdk.errors import NotFound, WaitTimeout
 from aifarm.sdk.http import Http
-from aifarm.sdk.live import listen
+from aifarm.sdk.states import FINAL
 from aifarm.wire import live
 from aifarm.wire.rest import TaskFull
-
-FINAL = frozenset({"completed", "failed", "stopped"})
 
 
 class Followed(Protocol):
@@ -23,7 +22,7 @@ class Followed(Protocol):
 F = TypeVar("F", bound=Followed)
 
 
-def watch(http: Http, tasks: Sequence[F], timeout: float | None = None) -> Iterator[F]:
+def watch(http: Http, tasks: Sequence[F], timeout: float | None = None) -> Generator[F, None, None]:
     """Each of `tasks` as it is now, then whenever it changes, until all are over.
 
     Raises WaitTimeout after `timeout` seconds, NotFound when one is deleted.
@@ -36,11 +35,16 @@ def watch(http: Http, tasks: Sequence[F], timeout: float | None = None) -> Itera
             going[task.info.id] = task
     if not going:
         return
+    shown: dict[str, TaskFull] = {}
     topics = [f"task:{task_id}" for task_id in going]
     try:
-        with closing(listen(http, topics, timeout=timeout)) as messages:
+        with closing(http.live.listen(topics, timeout=timeout)) as messages:
             for message in messages:
                 for info in _heard(http, message, list(going)):
+                    # Others' subscriptions show everything again on the common connection.
+                    if info == shown.get(info.id):
+                        continue
+                    shown[info.id] = info
                     followed = going.pop(info.id) if info.status in FINAL else going[info.id]
                     followed.info = info
                     yield followed
@@ -52,16 +56,20 @@ def watch(http: Http, tasks: Sequence[F], timeout: float | None = None) -> Itera
         ) from None
 
 
-def read_log(http: Http, task_id: str, rank: int, attempt: int | None) -> Iterator[str]:
-    """All lines so far of `attempt`, or of the latest one."""
-    return _LogReader(http, task_id, rank, attempt).news()
+def read_log(
+    http: Http, task_id: str, rank: int, attempt: int | None, tail: int | None
+) -> Generator[str, None, None]:
+    """All lines so far of `attempt`, or of the latest one; or the last `tail` of them."""
+    yield from _LogReader(http, task_id, rank, attempt, tail).news()
 
 
-def follow_log(http: Http, task: Followed, rank: int, attempt: int | None) -> Iterator[str]:
-    """All lines so far, then new ones until the task, or the `attempt` asked for, is over."""
+def follow_log(
+    http: Http, task: Followed, rank: int, attempt: int | None, tail: int | None
+) -> Generator[str, None, None]:
+    """As `read_log`, then new lines until the task, or the `attempt` asked for, is over."""
     task_id = task.info.id
-    reader = _LogReader(http, task_id, rank, attempt)
-    with closing(listen(http, [f"task:{task_id}"])) as messages:
+    reader = _LogReader(http, task_id, rank, attempt, tail)
+    with closing(http.live.listen([f"task:{task_id}"])) as messages:
         for message in messages:
             for info in _heard(http, message, [task_id]):
                 task.info = info
@@ -70,10 +78,12 @@ def follow_log(http: Http, task: Followed, rank: int, attempt: int | None) -> It
             latest = task.info.attempt
             if isinstance(message, live.LinesAdded):
                 latest = max(latest, message.attempt)
-            yield from reader.news()
+            for line in reader.news():
+                yield line
             while attempt is None and reader.attempt is not None and reader.attempt < latest:
                 reader.move(reader.attempt + 1)
-                yield from reader.news()
+                for line in reader.news():
+                    yield line
             if task.info.status in FINAL or (attempt is not None and latest > attempt):
                 return
 
@@ -81,27 +91,35 @@ def follow_log(http: Http, task: Followed, rank: int, attempt: int | None) -> It
 class _LogReader:
     """Where in a rank's output a reader is. `attempt` None: the latest, not known yet."""
 
-    def __init__(self, http: Http, task_id: str, rank: int, attempt: int | None) -> None:
+    def __init__(
+        self, http: Http, task_id: str, rank: int, attempt: int | None, tail: int | None
+    ) -> None:
         self._http = http
         self._task_id = task_id
         self._rank = rank
-        self._first = 0
+        self._first: int | None = None
+        self._tail = tail
         self.attempt = attempt
 
     def news(self) -> Iterator[str]:
         """The attempt's lines that came since the last call."""
         more = True
         while more:
-            page = self._http.send(
-                calls.logs(self._task_id, attempt=self.attempt, rank=self._rank, first=self._first)
+            call = calls.logs(
+                self._task_id,
+                attempt=self.attempt,
+                rank=self._rank,
+                first=self._first,
+                tail=self._tail if self._first is None else None,
             )
+            page = self._http.send(call)
             yield from page.lines
             self.attempt, self._first = page.attempt or None, page.next
             more = bool(page.lines) and page.next < page.total
 
     def move(self, attempt: int) -> None:
         """On to the first line of another attempt."""
-        self.attempt, self._first = attempt, 0
+        self.attempt, self._first, self._tail = attempt, None, None
 
 
 def _heard(http: Http, message: live.Message, awaited: list[str]) -> list[TaskFull]:
@@ -116,5 +134,8 @@ def _heard(http: Http, message: live.Message, awaited: list[str]) -> list[TaskFu
         return [message.task] if message.task.id in awaited else []
     if isinstance(message, live.Snapshot):
         shown = {task.id: task for task in message.tasks}
-        return [shown.get(task_id) or http.send(calls.get_task(task_id)) for task_id in awaited]
+        for task_id in awaited:
+            if task_id not in shown:
+                shown[task_id] = http.send(calls.get_task(task_id))
+        return [shown[task_id] for task_id in awaited]
     return []

@@ -1,24 +1,24 @@
-"""The live feed as an iterator that outlives the connection.
-
-`Feed` is what a reader remembers between connections, without I/O; `listen` keeps one connected.
-"""
+# Written by `make sdk` from aio/live.py; changes here are lost.
+"""The live feed: one connection to the farm, shared by all who follow something, made again when
+it is lost, and closed when nobody is left."""
 
 import logging
 import random
+import ssl
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 
-import msgspec
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from aifarm.sdk import backoff
-from aifarm.sdk.calls import API, Answer, failure, from_body
+from aifarm.sdk.call import API, Answer, failure
+from aifarm.sdk.config import Address
 from aifarm.sdk.errors import AIFarmError, ServerError, WaitTimeout
-from aifarm.sdk.http import Http
+from aifarm.sdk.feed import Feed, Reader
+from aifarm.sdk.runtime import Condition, sleep, spawn, woken
 from aifarm.wire import live
-from aifarm.wire.codec import encode, explain
 
 logger = logging.getLogger(__name__)
 
@@ -32,113 +32,170 @@ OPEN_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 1.0
 
 
-class Feed:
-    """What was subscribed to, and the last event seen of it."""
+class Live:
+    """`listen` as often as wanted, together: there is never more than one connection."""
 
-    def __init__(self, topics: Sequence[str]) -> None:
-        self._topics = list(topics)
-        self.since: int | None = None
+    def __init__(
+        self,
+        address: Address,
+        tls: ssl.SSLContext | None = None,
+        *,
+        sleep: Callable[[float], None] = sleep,
+    ) -> None:
+        self._address = address
+        self._tls = tls
+        self._sleep = sleep
+        self._feed = Feed()
+        self._changed = Condition()
+        self._pumping = False
+        self._socket: ClientConnection | None = None
 
-    def subscribe(self) -> str:
-        """The first message on each new connection."""
-        return encode(live.Subscribe(topics=self._topics, since=self.since)).decode()
+    def listen(
+        self, topics: Sequence[str], *, timeout: float | None = None
+    ) -> Generator[live.Message, None, None]:
+        """Messages about `topics`, without end: a lost connection is made again and goes on.
 
-    def receive(self, frame: str | bytes) -> list[live.Message]:
-        """The messages in `frame`, without events already seen.
-
-        Only events move `since`: a change that came before its event must not hide the event.
-        Raises AIFarmError when the farm refuses.
+        Raises WaitTimeout after `timeout` seconds, and the farm's AIFarmError when it refuses.
         """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        reader = Reader(topics)
+        self._join(reader)
         try:
-            messages = _decoder.decode(frame)
-        except msgspec.DecodeError as error:
-            raise ServerError(
-                f"The live feed sent what cannot be read: {explain(error).message}."
-            ) from None
-        return [message for message in messages if self._is_new(message)]
+            while True:
+                yield from self._news(reader, deadline)
+        except TimeoutError:
+            raise WaitTimeout(f"Nothing more after {timeout:g} seconds.") from None
+        finally:
+            self._leave(reader)
 
-    def _is_new(self, message: live.Message) -> bool:
-        if isinstance(message, live.Refused):
-            raise from_body(message.error)
-        if isinstance(message, live.Snapshot) and self.since is None:
-            self.since = message.event
-        if isinstance(message, live.Happened):
-            if self.since is not None and message.event.id <= self.since:
-                return False
-            self.since = message.event.id
-        return True
+    def close(self) -> None:
+        """Ends the connection; whoever still listens gets an AIFarmError."""
+        self._fail(AIFarmError("The connection to the farm was closed here."))
+        self._close_if_alone()
+
+    # ------------------------------------------------------------ readers
+
+    def _join(self, reader: Reader) -> None:
+        with self._changed:
+            self._feed.readers.append(reader)
+            if not self._pumping:
+                self._pumping = True
+                spawn(self._pump)
+            elif self._socket is not None:
+                self._subscribe(self._socket)
+
+    def _leave(self, reader: Reader) -> None:
+        with self._changed:
+            if reader in self._feed.readers:
+                self._feed.readers.remove(reader)
+        self._close_if_alone()
+
+    def _close_if_alone(self) -> None:
+        with self._changed:
+            socket = None if self._feed.readers else self._socket
+        if socket is not None:
+            socket.close()
+
+    def _news(self, reader: Reader, deadline: float | None) -> list[live.Message]:
+        with self._changed:
+            while not reader:
+                if reader.error is not None:
+                    raise reader.error
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError
+                woken(self._changed, left)
+            return reader.take()
+
+    # ------------------------------------------------------------ the connection
+
+    def _pump(self) -> None:
+        """Keeps one connected for as long as anybody listens, and hands out what it says."""
+        tries = 0
+        while self._wanted():
+            refusal: AIFarmError | None
+            problem: Exception
+            url = self._address.url
+            try:
+                with self._connected(url) as socket:
+                    self._attach(socket)
+                    while True:
+                        frame = socket.recv()
+                        with self._changed:
+                            self._feed.receive(frame)
+                            self._changed.notify_all()
+                        tries = 0
+            except AIFarmError as error:
+                refusal, problem = error, error
+            except (OSError, WebSocketException) as error:
+                refusal, problem = _refusal(error), error
+            except Exception as error:
+                # A defect: whoever listens must be told, and not wait for ever.
+                logger.exception("The live feed ended by an error of its own.")
+                refusal, problem = AIFarmError(f"The live feed failed: {error!r}."), error
+            finally:
+                self._socket = None
+            if refusal is not None:
+                self._fail(refusal)
+            elif self._wanted():
+                self._address.turn(url)
+                tries += 1
+                (logger.warning if tries == 1 else logger.info)(
+                    "Lost contact with the farm at %s (%s); trying again.", url, problem
+                )
+                self._sleep(backoff.delay(tries, random.random(), _retry_after(problem)))
+
+    def _wanted(self) -> bool:
+        """Whether anybody listens; if not, the next one starts anew."""
+        with self._changed:
+            self._pumping = bool(self._feed.readers)
+            return self._pumping
+
+    def _attach(self, socket: ClientConnection) -> None:
+        with self._changed:
+            self._socket = socket
+            if self._feed.readers:
+                self._subscribe(socket)
+            else:
+                socket.close()
+
+    def _subscribe(self, socket: ClientConnection) -> None:
+        # Where it is closed, the pump hears of it too, and subscribes on the next connection.
+        with suppress(ConnectionClosed):
+            socket.send(self._feed.subscribe())
+
+    def _fail(self, error: AIFarmError) -> None:
+        with self._changed:
+            self._feed.fail(error)
+            self._changed.notify_all()
+
+    @contextmanager
+    def _connected(self, url: str) -> Generator[ClientConnection, None, None]:
+        with connect(
+            "ws" + url.removeprefix("http") + f"{API}/live",
+            additional_headers={"Authorization": f"Bearer {self._address.token}"},
+            ssl=self._tls if url.startswith("https") else None,
+            proxy=None if self._address.on_loopback else True,
+            compression=None,
+            max_size=MAX_MESSAGE,
+            open_timeout=OPEN_TIMEOUT,
+            close_timeout=CLOSE_TIMEOUT,
+        ) as socket:
+            yield socket
 
 
-_decoder: msgspec.json.Decoder[live.Frame] = msgspec.json.Decoder(live.Frame)
-
-
-def listen(
-    http: Http,
-    topics: Sequence[str],
-    *,
-    timeout: float | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Generator[live.Message, None, None]:
-    """Messages about `topics`, without end: a lost connection is made again and goes on.
-
-    Raises WaitTimeout after `timeout` seconds, and the farm's AIFarmError when it refuses.
-    """
-    feed = Feed(topics)
-    deadline = None if timeout is None else time.monotonic() + timeout
-    tries = 0
-    while True:
-        try:
-            with _connected(http, deadline) as socket:
-                socket.send(feed.subscribe())
-                while True:
-                    messages = feed.receive(socket.recv(timeout=_left(deadline)))
-                    tries = 0
-                    yield from messages
-        except TimeoutError as error:
-            if deadline is not None and time.monotonic() >= deadline:
-                raise WaitTimeout(f"Nothing more after {timeout:g} seconds.") from None
-            problem: Exception = error
-        except InvalidStatus as error:
-            if (refusal := _refusal(error)) is not None:
-                raise refusal from None
-            problem = error
-        except ConnectionClosed as error:
-            if error.rcvd is not None and error.rcvd.code in NOT_UNDERSTOOD:
-                raise ServerError(f"The farm refuses the live feed: {error.rcvd.reason}.") from None
-            problem = error
-        except (OSError, WebSocketException) as error:
-            problem = error
-        tries += 1
-        wait = backoff.delay(tries, random.random(), _retry_after(problem))
-        (logger.warning if tries == 1 else logger.info)(
-            "Lost contact with the farm at %s (%s); trying again.", http.address.url, problem
-        )
-        sleep(wait if deadline is None else min(wait, _left(deadline) or 0.0))
-
-
-@contextmanager
-def _connected(http: Http, deadline: float | None) -> Iterator[ClientConnection]:
-    left = _left(deadline)
-    connection = connect(
-        "ws" + http.address.url.removeprefix("http") + f"{API}/live",
-        additional_headers={"Authorization": f"Bearer {http.address.token}"},
-        ssl=http.tls,
-        proxy=None if http.address.on_loopback else True,
-        compression=None,
-        max_size=MAX_MESSAGE,
-        open_timeout=OPEN_TIMEOUT if left is None else min(left, OPEN_TIMEOUT),
-        close_timeout=CLOSE_TIMEOUT,
-    )
-    with connection as socket:
-        yield socket
-
-
-def _refusal(error: InvalidStatus) -> AIFarmError | None:
+def _refusal(error: Exception) -> AIFarmError | None:
     """None: it may be otherwise soon, as while a server starts behind a proxy."""
-    response = error.response
-    if response.status_code == 429 or response.status_code >= 500:
+    if isinstance(error, ConnectionClosed):
+        if error.rcvd is None or error.rcvd.code not in NOT_UNDERSTOOD:
+            return None
+        return ServerError(f"The farm refuses the live feed: {error.rcvd.reason}.")
+    if not isinstance(error, InvalidStatus):
         return None
-    return failure(Answer(response.status_code, {}, bytes(response.body or b"")))
+    status, body = error.response.status_code, error.response.body
+    if status == 429 or status >= 500:
+        return None
+    return failure(Answer(status, {}, bytes(body or b"")))
 
 
 def _retry_after(error: Exception) -> float | None:
@@ -146,7 +203,3 @@ def _retry_after(error: Exception) -> float | None:
         return None
     headers = {"retry-after": error.response.headers.get("Retry-After", "")}
     return Answer(error.response.status_code, headers, b"").retry_after
-
-
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -1,28 +1,36 @@
+# Written by `make sdk` from aio/task.py; changes here are lost.
 """A task as a researcher holds it."""
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+from msgspec import UNSET, UnsetType
 
 from aifarm.sdk import calls
+from aifarm.sdk.call import exactly, from_body, valid
 from aifarm.sdk.checkpoint import Checkpoint
-from aifarm.sdk.errors import AIFarmError, NotFound, TaskFailed
-from aifarm.sdk.follow import FINAL, follow_log, read_log, watch
+from aifarm.sdk.errors import NotFound, TaskFailed
+from aifarm.sdk.events import all_events
+from aifarm.sdk.follow import follow_log, read_log, watch
+from aifarm.sdk.frames import History
 from aifarm.sdk.http import Http
+from aifarm.sdk.runtime import aside
+from aifarm.sdk.states import FINAL
+from aifarm.sdk.weights import model_weights
 from aifarm.wire import rest
 from aifarm.wire.types import JSON, Metrics
-
-Column = list[int] | list[float] | list[float | None]
 
 
 class Task:
     """One training task of the farm.
 
-    Its attributes ask the farm each time until the task is over; `info` holds what was last
-    heard, and `refresh()` asks once for all fields together.
+    What changes while it runs (status, progress, …) is asked of the farm each time until the
+    task is over; `info` holds what was last heard, and `refresh()` asks once for all fields.
     """
 
     def __init__(self, http: Http, info: rest.TaskFull) -> None:
@@ -66,13 +74,18 @@ class Task:
         return self.info.submitter
 
     @property
+    def parent(self) -> str | None:
+        """The id of the task that this one repeats or goes on from."""
+        return self.info.parent
+
+    @property
     def created_at(self) -> datetime:
         return self.info.created_at
 
     @property
     def status(self) -> str:
         """pending, assigned, running, paused, unreachable; completed, failed, stopped."""
-        return self.refresh().status
+        return (self.refresh()).status
 
     @property
     def done(self) -> bool:
@@ -82,27 +95,27 @@ class Task:
     @property
     def progress(self) -> float:
         """Percent, 0 to 100."""
-        return self.refresh().progress
+        return (self.refresh()).progress
 
     @property
     def metrics_latest(self) -> Metrics:
         """The latest value of each metric; None where it was no finite number."""
-        return self.refresh().metrics
+        return (self.refresh()).metrics
 
     @property
     def clients(self) -> list[str]:
-        """The clients of the current attempt, by rank."""
-        return self.refresh().clients
+        """The ids of the clients of the current attempt, by rank."""
+        return (self.refresh()).clients
 
     @property
     def attempt(self) -> int:
         """The number of the current attempt; 0 before the first."""
-        return self.refresh().attempt
+        return (self.refresh()).attempt
 
     # ------------------------------------------------------------ waiting
 
     def wait(self, timeout: float | None = None) -> "Task":
-        """Blocks until the task is over, at most `timeout` seconds, and returns it.
+        """Returns the task once it is over; waits at most `timeout` seconds.
 
         A stopped task returns too. Raises TaskFailed with the cause, WaitTimeout (a
         TimeoutError), NotFound when it is deleted meanwhile. A server that is away meanwhile is
@@ -114,9 +127,14 @@ class Task:
             raise TaskFailed(self, self.info.cause or "unknown", self.info.message or "no reason")
         return self
 
-    def watch(self) -> Iterator[rest.TaskFull]:
-        """The task now, and again at each change, until it is over."""
-        return (task.info for task in watch(self._http, [self]))
+    def watch(self) -> Generator[rest.TaskFull, None, None]:
+        """The task now, and again at each change, until it is over.
+
+        However many tasks of one farm are watched, they share one connection.
+        """
+        with closing(watch(self._http, [self])) as changes:
+            for task in changes:
+                yield task.info
 
     # ------------------------------------------------------------ steering
 
@@ -136,64 +154,122 @@ class Task:
         return self._set("stopped", reason)
 
     def _set(self, status: str, reason: str | None) -> rest.StatusFull:
-        body = calls.valid(rest.UpdateStatus, status=status, reason=reason)
+        body = valid(rest.UpdateStatus, status=status, reason=reason)
         return self._http.send(calls.set_status(self.id, body))
+
+    def retry(self, from_checkpoint: str | None = "latest") -> "Task":
+        """A new task like this one, which is its `parent`, once this one is over.
+
+        It goes on from the latest checkpoint, from the one with this id, or with None from the
+        start. Raises Conflict while this one is not over.
+        """
+        body = exactly(rest.RetryTask, from_checkpoint=from_checkpoint)
+        made = self._http.send(calls.retry_task(self.id, body, str(uuid4())))
+        return Task(self._http, made)
+
+    def delete(self) -> None:
+        """Stops the task if it runs, and puts it into the trash, from where it can be restored
+        for 7 days."""
+        self._http.send(calls.delete_task(self.id))
+
+    def restore(self) -> None:
+        """Takes the task back out of the trash. Raises NotFound where it is not there."""
+        self.info = self._http.send(calls.restore_task(self.id))
+
+    # ------------------------------------------------------------ finding it again
+
+    def update(
+        self,
+        *,
+        title: str | UnsetType | None = UNSET,
+        project: str | UnsetType | None = UNSET,
+        tags: Iterable[str] | UnsetType = UNSET,
+        notes: str | UnsetType | None = UNSET,
+    ) -> rest.TaskFull:
+        """Changes what is given, also after the end: None removes, `tags` replaces all of them.
+
+        Raises InvalidRequest for a value the farm does not take, Forbidden for other people's.
+        """
+        given = tags if isinstance(tags, UnsetType) else list(tags)
+        body = exactly(rest.EditTask, title=title, project=project, tags=given, notes=notes)
+        self.info = self._http.send(calls.edit_task(self.id, body))
+        return self.info
+
+    def tag(self, *tags: str) -> list[str]:
+        """Adds tags, and returns all that the task has then."""
+        return self._tags("tag", tags)
+
+    def untag(self, *tags: str) -> list[str]:
+        """Takes tags away, and returns those that stay."""
+        return self._tags("untag", tags)
+
+    def _tags(self, action: str, tags: Iterable[str]) -> list[str]:
+        """Added and taken away by the farm itself, so that two people do not undo each other."""
+        body = valid(rest.BulkTasks, action=action, ids=[self.id], tags=list(tags))
+        (result,) = (self._http.send(calls.bulk(body))).results
+        if result.error is not None:
+            raise from_body(result.error)
+        self.info = result.task or self.info
+        return self.info.tags
 
     # ------------------------------------------------------------ what it left
 
-    def metrics(
-        self, names: Iterable[str] = (), points: int | None = 1000
-    ) -> dict[str, dict[str, Column]]:
+    def metrics(self, names: Iterable[str] = (), points: int | None = 1000) -> History:
         """Each metric's history as columns of equal length: step, time, value, min, max.
 
-        `time` in seconds since the epoch. No more than `points` rows a metric (None: every one);
-        thinned, a row stands for a bucket with its last value, its min and its max.
+        `time` in seconds since the epoch. About `points` rows a metric (None: every one); thinned,
+        a row stands for a bucket with its last value, its min and its max. `.to_dataframe()` makes
+        one table of them.
         """
         wanted = [names] if isinstance(names, str) else names
-        history = self._http.send(calls.metrics(self.id, names=wanted, points=points))
-        return {
-            series.name: {
-                "step": series.step,
-                "time": series.time,
-                "value": series.value,
-                "min": series.min,
-                "max": series.max,
-            }
-            for series in history.series
-        }
+        call = calls.metrics(self.id, names=wanted, points=points)
+        return History.of(self._http.send(call))
+
+    def summaries(self) -> list[rest.MetricSummary]:
+        """The last, lowest, highest and best value of each metric, and at which step it is."""
+        return (self._http.send(calls.metrics(self.id, points=1))).summaries
+
+    def metrics_csv(self, file: BinaryIO, names: Iterable[str] = ()) -> None:
+        """Writes every point to `file` as CSV: name, step, time (seconds since 1970), value."""
+        wanted = [names] if isinstance(names, str) else list(names)
+        with self._http.stream(calls.metrics_csv(self.id, wanted)) as (_, chunks):
+            for chunk in chunks:
+                aside(file.write, chunk)
 
     def logs(
-        self, rank: int = 0, *, attempt: int | None = None, follow: bool = False
+        self,
+        rank: int = 0,
+        *,
+        attempt: int | None = None,
+        tail: int | None = None,
+        follow: bool = False,
     ) -> Iterator[str]:
-        """Lines of one rank's output: of the latest attempt, or of number `attempt`.
+        """Lines of one rank's output, or the last `tail` of them: of the latest attempt, or of
+        number `attempt`.
 
         With `follow`, new lines as they come until the task is over; without `attempt` that
         includes the attempts still to come.
         """
         if follow:
-            return follow_log(self._http, self, rank, attempt)
-        return read_log(self._http, self.id, rank, attempt)
+            return follow_log(self._http, self, rank, attempt, tail)
+        return read_log(self._http, self.id, rank, attempt, tail)
 
     def events(self) -> list[rest.EventFull]:
         """The task's story so far, oldest first."""
-        story: list[rest.EventFull] = []
-        page = self._http.send(calls.events(self.id))
-        while page.events:
-            story += page.events
-            page = self._http.send(calls.events(self.id, after=page.next))
-        return story
+        return all_events(self._http, task_id=self.id)
 
     def attempts(self) -> list[rest.AttemptFull]:
         """Each try so far: where, when, how it ended, and the provenance of its workers."""
-        return self._http.send(calls.attempts(self.id)).attempts
+        return (self._http.send(calls.attempts(self.id))).attempts
 
     def why(self) -> rest.Why:
-        """Why the task waits: one sentence, and for each client the first thing it misses."""
+        """Why the task waits: one sentence, what would let it start, its place in the queue, and
+        for each client the first thing it misses."""
         return self._http.send(calls.why(self.id))
 
     def checkpoints(self) -> list[Checkpoint]:
         """Every stored checkpoint, newest first."""
-        found = self._http.send(calls.checkpoints(self.id)).checkpoints
+        found = (self._http.send(calls.checkpoints(self.id))).checkpoints
         return [Checkpoint(self._http, self.id, info) for info in found]
 
     def checkpoint(self) -> Checkpoint:
@@ -209,17 +285,6 @@ class Task:
         Loaded with `weights_only=True`, onto `map_location`. Raises NotFound without a
         checkpoint, AIFarmError without PyTorch.
         """
-        try:
-            import torch
-        except ImportError:
-            raise AIFarmError(
-                "Weights are loaded with PyTorch, which this Python does not have: install torch, "
-                "or use checkpoint().download(path)."
-            ) from None
         with TemporaryDirectory(prefix="aifarm-") as folder:
-            path = self.checkpoint().download(Path(folder))
-            loaded = torch.load(os.fspath(path), map_location=map_location, weights_only=True)
-        if not isinstance(loaded, dict) or "model" not in loaded:
-            raise AIFarmError("The checkpoint holds no `model`: a script saved it its own way.")
-        state: dict[str, Any] = loaded["model"]
-        return state
+            path = (self.checkpoint()).download(Path(folder))
+            return aside(model_weights, path, map_location)

@@ -138,6 +138,7 @@ ROUTES: tuple[Route, ...] = (
         max_body=packages.MAX_PACKAGE,
         spools=True,
     ),
+    *_v2("GET", "/token", READ, tokens.mine, rest.TokenFull),
     *_v2("GET", "/tokens", ADMIN, tokens.list_all, rest.TokenList),
     *_v2(
         "POST",

@@ -36,3 +36,11 @@ async def revoke(request: Request) -> Response:
     """
     await request.write(operations.revoke_token(request.params["token_id"], request.by))
     return Response()
+
+
+async def mine(request: Request) -> Response:
+    """The token that this request came with, without its secret: whose it is, its role, and until
+    when it is valid."""
+    tokens = request.facade.view.tokens
+    own = next(token for token in tokens if token.id == request.by.token_id)
+    return Response(views.token_full(own))

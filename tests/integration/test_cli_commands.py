@@ -16,6 +16,8 @@ from integration.scripted import ScriptedAgent
 
 names = (f"station{number}" for number in count(1))
 
+GOING = ("pending", "assigned", "running", "paused", "unreachable")
+
 
 class Done(NamedTuple):
     code: int
@@ -55,8 +57,9 @@ class Shell:
 def aifarm(shared_server: RunningServer, tmp_path: Path) -> Iterator[Shell]:
     shell = Shell(shared_server, tmp_path)
     yield shell
-    for task in json.loads(shell("tasks", "--status", "pending", "--json").out):
-        shell("stop", task["id"])
+    left = shell("tasks", *(f"--status={state}" for state in GOING), "--ids").out.split()
+    if left:
+        shell("stop", *left)  # so that no later test's agent is given them
 
 
 @pytest.fixture
@@ -160,6 +163,168 @@ def test_pause_resume_and_stop_say_what_is_so(
     final = aifarm("pause", task_id)
     assert final.code == 2
     assert final.err.startswith("aifarm: ")
+
+
+def test_tasks_are_described_found_and_listed_by_columns(aifarm: Shell, task_id: str) -> None:
+    more = ["--title", "Titled", "--project", "lists", "--tag", "t1", "--env", "SECRET=x"]
+    titled = aifarm("submit", "model", *more, "--set", "width=8").out.strip()
+    found = ["tasks", "--project", "lists", "--tag", "t1", "--where", "config.width=8"]
+    assert aifarm(*found, "--ids").out == f"{titled}\n"
+    header, row = aifarm(*found, "--columns", "title,config.width").out.splitlines()
+    assert header.split() == ["TITLE", "CONFIG.WIDTH"]
+    assert row.split() == ["Titled", "8"]
+    assert aifarm("edit", titled, "--title", "Renamed", "--notes", "See.").code == 0
+    assert aifarm("tag", "t2", titled).out == f"Task {titled[:8]} is tagged t2.\n"
+    assert aifarm("untag", "t1", titled).code == 0
+    shown = json.loads(aifarm("show", titled, "--json").out)
+    assert (shown["title"], shown["notes"], shown["tags"]) == ("Renamed", "See.", ["t2"])
+    assert shown["env"] == {"SECRET": "x"}
+    card = aifarm("show", titled).out
+    for part in ("Renamed", "lists", "t2", "See."):
+        assert part in card
+    assert "SECRET" not in card
+
+
+def test_many_are_stopped_deleted_and_restored(aifarm: Shell, task_id: str) -> None:
+    other = aifarm("submit", "model").out.strip()
+    told = aifarm("stop", task_id[:8], other[:8])
+    assert told.out.splitlines() == [
+        f"Task {one[:8]} is to be stopped." for one in (task_id, other)
+    ]
+    assert aifarm("delete", task_id, other).code == 0
+    assert aifarm("show", task_id).code == 4
+    trash = json.loads(aifarm("tasks", "--trash", "--json").out)
+    assert {task_id, other} <= {one["id"] for one in trash}
+    assert aifarm("restore", other[:8]).out == f"Task {other[:8]} is back.\n"
+    assert aifarm("show", other).code == 0
+    missing = aifarm("stop", other, "no-such-task")
+    assert missing.code == 4
+
+
+def test_a_task_is_repeated_from_its_checkpoint_which_can_be_kept_and_fetched(
+    aifarm: Shell, task_id: str, agent: ScriptedAgent, tmp_path: Path
+) -> None:
+    agent.take()
+    agent.running()
+    agent.progress(50.0, 1, loss=0.5)
+    agent.progress(60.0, 2, loss=0.25)
+    agent.checkpoint(b"weights", step=2)
+    agent.end()
+    (found,) = json.loads(aifarm("checkpoint", "list", task_id, "--json").out)
+    assert aifarm("checkpoint", "pin", task_id, found["id"][:8]).code == 0
+    assert "pinned" in aifarm("checkpoint", "list", task_id).out
+    assert aifarm("checkpoint", "delete", task_id, found["id"]).code == 2
+    path = aifarm("checkpoint", "download", task_id, "-o", str(tmp_path / "model.pt")).out.strip()
+    assert Path(path).read_bytes() == b"weights"
+    curves = aifarm("metrics", task_id, "loss").out.splitlines()
+    assert curves[1].split()[:3] == ["loss", "0.25", "0.25"]
+    again = aifarm("retry", task_id[:8]).out.strip()
+    shown = json.loads(aifarm("show", again, "--json").out)
+    assert (shown["parent"], shown["from_checkpoint"]) == (task_id, found["id"])
+
+
+def test_events_are_told_and_followed(aifarm: Shell, task_id: str, agent: ScriptedAgent) -> None:
+    told = aifarm("events", task_id).out
+    assert "Submitted by admin" in told
+    last = json.loads(aifarm("events", "-n", "1", "--json").out)
+    assert len(last) == 1
+    with aifarm.start("events", task_id, "-f", "--json") as following:
+        assert following.stdout is not None
+        kinds = [json.loads(following.stdout.readline())["kind"]]
+        agent.take()
+        agent.running()
+        while kinds[-1] != "running":
+            kinds.append(json.loads(following.stdout.readline())["kind"])
+        following.terminate()
+    agent.end()
+    assert kinds[0] == "submitted"
+    assert "assigned" in kinds
+
+
+def test_a_client_is_shown_drained_and_taken_back(aifarm: Shell, agent: ScriptedAgent) -> None:
+    assert aifarm("drain", agent.name, "--reason", "a new GPU").code == 0
+    shown = aifarm("client", agent.name, "--events").out
+    for part in ("drained", "a new GPU", "4, ", "8.0 GiB", "no attempt has ended here yet"):
+        assert part in shown
+    assert json.loads(aifarm("client", agent.name, "--json").out)["id"] == agent.name
+    assert aifarm("undrain", agent.name).out == f"Client {agent.name} gets tasks again.\n"
+    assert aifarm("forget", agent.name).code == 2
+    assert aifarm("drain", "no-such-client").code == 4
+
+
+def test_a_submission_is_checked_and_a_waiting_task_explained(
+    aifarm: Shell, task_id: str, agent: ScriptedAgent
+) -> None:
+    agent.take()
+    agent.end()
+    fits = json.loads(aifarm("submit", "model", "--check", "--json").out)
+    assert agent.name in fits["fits"]
+    told = aifarm("submit", "model", "--check", "--min-ram", "1000000").out
+    assert agent.name in told
+    wide = aifarm("submit", "model", "--min-ram", "1000000").out.strip()
+    assert agent.name in aifarm("why", wide[:8]).out
+    assert json.loads(aifarm("why", wide, "--json").out)["id"] == wide
+
+
+def test_every_point_is_printed_as_csv(aifarm: Shell, task_id: str, agent: ScriptedAgent) -> None:
+    agent.take()
+    agent.running()
+    agent.progress(50.0, 1, loss=0.5)
+    agent.log("one", "two")
+    agent.end()
+    assert aifarm("metrics", task_id, "--csv").out.startswith("name,step,time,value\nloss,1,")
+    assert aifarm("logs", task_id, "-n", "1").out == "two\n"
+
+
+def test_top_shows_the_farm_once_where_there_is_no_terminal(
+    aifarm: Shell, task_id: str, agent: ScriptedAgent
+) -> None:
+    agent.take()
+    agent.running()
+    agent.progress(50.0, 1, loss=0.5)
+    said = aifarm("top").out
+    agent.end()
+    for part in (agent.name, "GPU", task_id[:8], "50 %"):
+        assert part in said
+
+
+def test_the_doctor_finds_what_is_wrong(
+    aifarm: Shell, shared_server: RunningServer, agent: ScriptedAgent
+) -> None:
+    well = aifarm("doctor", "--json")
+    states = {one["check"]: one["state"] for one in json.loads(well.out)}
+    assert (well.code, states["token"], states["live feed"]) == (0, "ok", "ok")
+    assert aifarm("doctor", AIFARM_TOKEN=shared_server.token("agent")).code == 1
+    wrong = aifarm("doctor", AIFARM_TOKEN="wrong")
+    assert wrong.code == 1
+    assert "does not accept this token" in wrong.out
+    dead = aifarm("doctor", AIFARM_URL="http://127.0.0.1:9")
+    assert (dead.code, "does not answer" in dead.out) == (1, True)
+    assert aifarm("doctor", AIFARM_URL="", AIFARM_TOKEN="").code == 1
+
+
+def test_a_shell_completes_tasks_and_clients(
+    aifarm: Shell, task_id: str, agent: ScriptedAgent
+) -> None:
+    def completed(*words: str) -> str:
+        line = " ".join(("aifarm", *words))
+        number = str(len(words))
+        return aifarm(_AIFARM_COMPLETE="bash_complete", COMP_WORDS=line, COMP_CWORD=number).out
+
+    assert task_id[:8] in completed("show", task_id[:2])
+    assert agent.name in completed("client", agent.name[:4])
+    assert "model:1.0" in completed("submit", "mod")
+    assert "show" in completed("sh")
+    for shell in ("zsh", "fish"):
+        assert "_AIFARM_COMPLETE" in aifarm("completion", shell).out
+
+
+def test_a_server_is_found_on_its_own_machine(shared_server: RunningServer, tmp_path: Path) -> None:
+    shell = Shell(shared_server, tmp_path)
+    folder = tmp_path / "aifarm" / "server"
+    folder.mkdir(parents=True)
+    (folder / "farm.json").write_bytes((shared_server.data_dir / "farm.json").read_bytes())
+    assert shell("tasks", AIFARM_URL="", AIFARM_TOKEN="").code == 0
 
 
 def test_clients_and_packages_are_listed(aifarm: Shell, task_id: str, agent: ScriptedAgent) -> None:

@@ -136,8 +136,8 @@ def test_a_farm_comes_up_again_with_what_it_had_and_the_same_clients(tmp_path: P
         with LocalFarm(folder, agents=1) as local, local.connect() as farm:
             assert [client.id for client in farm.clients()] == ["agent-1"]
             assert len([token for token in farm.tokens() if token.role == "agent"]) == 1
-            assert (folder / "farm.json").exists()
-        assert not (folder / "farm.json").exists()
+            assert (folder / "server" / "farm.json").exists()
+        assert not (folder / "server" / "farm.json").exists()
 
 
 def test_a_process_that_ends_by_itself_is_a_problem_with_its_last_words(tmp_path: Path) -> None:

@@ -9,11 +9,29 @@ import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 from rich.console import Console
 
-from aifarm.cli import app, card, options, progress, render
+from aifarm.cli import app, card, clientcard, options, progress, render, words
+from aifarm.cli.board import Board
 from aifarm.sdk import errors
-from aifarm.wire.rest import ClientFull, Missing, TaskFull, Why
+from aifarm.sdk.choice import chosen
+from aifarm.sdk.frames import History
+from aifarm.wire import live
+from aifarm.wire.agent import Cpu, Gpu, GpuProcess, Memory, Resources
+from aifarm.wire.rest import (
+    Check,
+    ClientFull,
+    ClientFullDetails,
+    ClientHistory,
+    ClientTask,
+    Holder,
+    MetricSummary,
+    Missing,
+    PerformanceFull,
+    TaskFull,
+    Why,
+)
 from aifarm.wire.types import Requirements
 
 
@@ -35,6 +53,8 @@ def task(**changes: Any) -> TaskFull:
         "n_clients": 1,
         "submitter": "ada",
         "clients": ["ws1"],
+        "tags": [],
+        "summaries": UNSET,
         "created_at": now - timedelta(hours=1),
         "started_at": now - timedelta(minutes=5),
     }
@@ -145,14 +165,23 @@ def test_a_setting_that_is_no_json_is_text() -> None:
     assert options.setting("path=a=b") == ("path", "a=b")
 
 
-def test_a_unique_prefix_is_enough_and_an_ambiguous_one_is_not() -> None:
-    ids = ["abc", "abd", "ab", "x1"]
-    assert render.only(ids, "x", "token") == "x1"
-    assert render.only(ids, "ab", "token") == "ab"
-    with pytest.raises(errors.InvalidRequest):
-        render.only(ids, "a", "token")
+def test_a_unique_prefix_is_enough_and_an_ambiguous_one_names_who_is_meant() -> None:
+    ids = {"abc": "first", "abd": "second", "ab": "short", "x1": "other"}
+    assert chosen(ids, "x", "token") == "x1"
+    assert chosen(ids, "ab", "token") == "ab"
+    with pytest.raises(errors.InvalidRequest, match=r"abc \(first\), abd \(second\)"):
+        chosen(ids, "a", "token")
     with pytest.raises(errors.NotFound):
-        render.only(ids, "z", "token")
+        chosen(ids, "z", "token")
+
+
+def test_a_moment_is_a_date_a_time_or_a_while_ago() -> None:
+    assert options.moment("2026-11-04T12:00:00Z") == datetime(2026, 11, 4, 12, tzinfo=UTC)
+    assert options.moment("2026-11-04").tzinfo is not None
+    before = datetime.now(UTC)
+    assert before <= options.moment("3d") + timedelta(days=3) <= datetime.now(UTC)
+    with pytest.raises(click.BadParameter, match="no moment"):
+        options.moment("yesterday")
 
 
 # ---------------------------------------------------------------- what people read
@@ -163,7 +192,7 @@ def test_a_unique_prefix_is_enough_and_an_ambiguous_one_is_not() -> None:
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (300 << 20, "300 MiB"), (5 << 40, "5.0 TiB")],
 )
 def test_sizes(count: int, text: str) -> None:
-    assert render.size(count) == text
+    assert words.size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -178,11 +207,13 @@ def test_sizes(count: int, text: str) -> None:
     ],
 )
 def test_durations_in_two_units(seconds: float, text: str) -> None:
-    assert render.duration(seconds) == text
+    assert words.duration(seconds) == text
 
 
 def test_an_empty_list_says_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
-    render.tasks([], filtered=False)
+    render.tasks([], [], filtered=False)
+    render.curves(History(), "t")
+    render.checkpoints([], "t")
     render.clients([])
     render.packages([])
     render.tokens([])
@@ -193,14 +224,54 @@ def test_an_empty_list_says_what_to_do_next(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_task_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    render.tasks([task(), task(status="pending", clients=[], metrics={})], filtered=False)
+    pending = task(status="pending", clients=[], metrics={}, title="Digits again", tags=["x"])
+    render.tasks([task(), pending], [], filtered=False)
     header, first, second = capsys.readouterr().out.splitlines()
     assert header.split() == [
-        "ID", "NAME", "STATUS", "PROGRESS", "METRICS", "CLIENTS", "SUBMITTER", "AGE",
+        "ID", "TITLE", "STATUS", "PROGRESS", "METRICS", "CLIENTS", "SUBMITTER", "PROJECT", "TAGS",
+        "AGE",
     ]  # fmt: skip
     for part in ("0f3c9a7e", "digits:1.0", "running", "46 %", "loss 0.0023", "ws1", "ada", "1 h"):
         assert part in first
     assert "pending" in second
+    assert "Digits again" in second
+
+
+def test_a_short_line_goes_without_what_is_least_needed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = task(tags=["a-rather-long-tag", "and-another"], project="a project of many words")
+    for width, there, gone in ((160, "TAGS", "none"), (80, "STATUS", "TAGS"), (60, "AGE", "CLI")):
+        monkeypatch.setattr(render, "console", lambda width=width: Console(width=width))
+        render.tasks([long], [], filtered=False)
+        lines = capsys.readouterr().out.splitlines()
+        assert there in lines[0]
+        assert gone not in lines[0]
+        assert len(lines) == 2
+
+
+def test_columns_are_fields_config_and_metrics(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = MetricSummary("loss", 3, 0.0023, 0.001, 0.9, 3, best=0.001)
+    shown = task(config={"net": {"width": 8}}, summaries=[summary])
+    names = ["id", "config.net.width", "config.no", "metrics.loss", "metrics.loss.min", "cause"]
+    render.tasks([shown], names, filtered=False)
+    assert capsys.readouterr().out.splitlines()[1].split() == [
+        "0f3c9a7e", "8", "-", "0.0023", "0.001", "-",
+    ]  # fmt: skip
+
+
+@given(st.lists(st.none() | st.floats(-1e9, 1e9), max_size=80))
+def test_a_sparkline_has_a_bar_for_each_known_value_and_is_short(
+    values: list[float | None],
+) -> None:
+    line = words.sparkline(values, 24)
+    assert len(line) <= 24
+    if None not in values:
+        assert len(line) == min(24, len(values))
+
+
+def test_a_sparkline_rises_with_the_values() -> None:
+    assert words.sparkline([0.0, 1.0, None, 2.0]) == "▁▅ █"
 
 
 def test_a_client_without_known_resources_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,11 +297,108 @@ def test_a_card_shows_state_needs_metrics_and_clients(capsys: pytest.CaptureFixt
 
 
 def test_a_pending_card_says_why(capsys: pytest.CaptureFixture[str]) -> None:
-    why = Why("t", "pending", "It waits for a client.", [Missing("ws1", "has 2 cores, needs 4")])
+    missing = Missing("ws1", "has 2 cores, needs 4", tasks=[Holder("ab12cd34-1", "kim")])
+    hints = ["It would start now with 2 cores."]
+    why = Why("t", "pending", "It waits for a client.", [missing], position=3, hints=hints)
     card.show(task(status="pending", clients=[], attempt=0, started_at=None), why, None)
     said = capsys.readouterr().out
     assert "It waits for a client." in said
-    assert "has 2 cores, needs 4" in said
+    for part in ("has 2 cores, needs 4", "number 3", "with 2 cores", "ab12cd34 of kim"):
+        assert part in said
+
+
+def test_a_check_says_where_it_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    missing = [Missing("ws3", "has no GPU", never=True)]
+    card.check(
+        Check(False, 2, [], ["ws1", "ws2"], missing, "It would wait.", ["ws1 is free soon."])
+    )
+    said = capsys.readouterr().out
+    for part in ("It would wait.", "once they are free: ws1, ws2", "ws1 is free soon", "no GPU"):
+        assert part in said
+
+
+# ---------------------------------------------------------------- machines
+
+GPU = Gpu(0, "RTX 3080", Memory(10240, 3072), utilization=57.0, temperature=61.0)
+SILENT = Gpu(1, "RTX 3080", Memory(10240))
+
+
+def client(**changes: Any) -> ClientFull:
+    resources = Resources(Cpu(8, 40.0), Memory(16384, 8192), (GPU, SILENT))
+    fields: dict[str, Any] = {
+        "id": "ws1", "status": "active", "speaks": "farm", "hostname": "ws1.lab",
+        "agent_version": "0.1.0", "labels": {"room": "2"}, "resources": resources,
+        "tasks": [ClientTask("0f3c9a7e-1", "running", 45.0)], "drained": None,
+        "last_seen": datetime.now(UTC),
+    }  # fmt: skip
+    return ClientFull(**{**fields, **changes})
+
+
+def drawn(board: Board, width: int, height: int = 1000) -> str:
+    out = Console(file=io.StringIO(), width=width)
+    out.print(board.picture(width, height))
+    text: str = out.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_board_shows_machines_what_runs_and_what_waits(width: int) -> None:
+    board = Board("http://farm")
+    waiting = task(id="77777777-1", status="pending", title="The next one", clients=[])
+    board.hear(live.Snapshot(1, [task(progress=50.0), waiting], [client()]))
+    said = drawn(board, width)
+    for part in ("1 of 1 clients", "2 GPUs", "1 running", "1 waiting", "57 %", "3.0 GiB of 10",
+                 "0f3c9a7e", "50 %", "The next one"):  # fmt: skip
+        assert part in said
+    assert max(len(line) for line in said.splitlines()) <= width
+    board.hear(live.TaskChanged(2, task(status="completed")))
+    board.hear(live.TaskDeleted(3, "77777777-1"))
+    board.hear(live.ClientForgotten(4, "ws1"))
+    said = drawn(board, width)
+    assert "No clients." in said
+    assert "No tasks." in said
+
+
+def test_what_nobody_measured_is_no_zero() -> None:
+    board = Board("http://farm")
+    away = client(id="ws2", status="offline")
+    unknown = client(id="ws3", resources=None)
+    board.hear(live.Snapshot(1, [task(progress=0.0)], [client(), away, unknown]))
+    said = drawn(board, 140)
+    rows = {line.split()[0]: line for line in said.splitlines() if line.startswith(("ws", "0f"))}
+    assert "n/a  n/a of 10.0 GiB" in said  # the second GPU, of which only the size is known
+    for name in ("ws2", "ws3", "0f3c9a7e"):
+        assert "n/a" in rows[name]
+    assert "40 %" not in rows["ws2"]
+
+
+def test_a_board_larger_than_the_terminal_counts_the_rest() -> None:
+    board = Board("http://farm")
+    tasks = [task(id=f"{number:08}-1") for number in range(50)]
+    board.hear(live.Snapshot(1, tasks, [client(id=f"ws{number}") for number in range(50)]))
+    said = drawn(board, 140, height=24)
+    assert "more clients" in said
+    assert "more tasks" in said
+
+
+def test_a_client_is_shown_with_gpus_holders_and_what_it_did(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    held = Gpu(0, "RTX", Memory(10240, 3072), processes=(GpuProcess(7, "kim", "python"),))
+    about = client(resources=Resources(Cpu(8, 40.0), Memory(16384, 8192), (held, SILENT)))
+    done = PerformanceFull(3, 4, 61.0, 0.75)
+    details = ClientFullDetails(*(getattr(about, name) for name in about.__struct_fields__), done)
+    clientcard.show(details, ClientHistory("ws1", 60.0, [], [1.0, 2.0], [50.0, None], []))
+    said = capsys.readouterr().out
+    for part in (
+        "room=2",
+        "kim: python",
+        "n/a",
+        "3 tasks completed, 1 min 1 s",
+        "75 %",
+        "0f3c9a7e",
+    ):
+        assert part in said
 
 
 def test_a_failed_card_says_the_cause(capsys: pytest.CaptureFixture[str]) -> None:

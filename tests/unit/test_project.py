@@ -173,6 +173,11 @@ def test_a_make_target_that_a_page_names_exists(page: Path) -> None:
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)) <= targets
 
 
+def test_the_blocking_sdk_is_as_it_is_written_from_the_asynchronous_one() -> None:
+    for path, text in runpy.run_path(str(ROOT / "tools" / "blocking.py"))["written"]().items():
+        assert path.read_text() == text, f"{path.name} is out of date: make sdk"
+
+
 def test_generated_pages_are_as_the_code_draws_them() -> None:
     for path, text in runpy.run_path(str(ROOT / "docs" / "generate.py"))["pages"]().items():
         assert path.read_text() == text, f"{path.name} is out of date: make docs"

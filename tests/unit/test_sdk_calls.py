@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from aifarm.app.errors import STATUS
 from aifarm.sdk import (
@@ -16,8 +17,8 @@ from aifarm.sdk import (
     calls,
     errors,
 )
-from aifarm.sdk.calls import Answer, interpret
-from aifarm.wire import rest
+from aifarm.sdk.call import Answer, exactly, interpret, valid
+from aifarm.wire import query, rest
 
 HEALTH = b'{"status":"ok","version":"1.0","new":1}'
 
@@ -73,12 +74,33 @@ def test_an_id_stays_one_component_of_the_path(task_id: str) -> None:
 
 
 def test_values_are_checked_before_they_are_sent() -> None:
-    body = calls.valid(rest.CreateTask, name="digits", epochs=3, version=None)
+    body = valid(rest.CreateTask, name="digits", epochs=3, version=None)
     assert msgspec.json.decode(msgspec.json.encode(body)) == {"name": "digits", "epochs": 3}
     with pytest.raises(InvalidRequest, match="epochs"):
-        calls.valid(rest.CreateTask, name="digits", epochs=0)
+        valid(rest.CreateTask, name="digits", epochs=0)
     with pytest.raises(InvalidRequest, match="plain JSON"):
-        calls.valid(rest.CreateTask, name="digits", config={"x": object()})
+        valid(rest.CreateTask, name="digits", config={"x": object()})
+
+
+def test_null_removes_and_what_is_absent_stays() -> None:
+    body = exactly(rest.EditTask, title=None, notes=UNSET)
+    assert msgspec.json.encode(body) == b'{"title":null}'
+
+
+def test_a_list_is_asked_for_by_repeating_the_parameter() -> None:
+    wanted = valid(query.TaskQuery, status=["running", "paused"], deleted=True, limit=5, cursor="")
+    assert calls.list_tasks(wanted).query == {
+        "status": ["running", "paused"],
+        "deleted": "true",
+        "limit": "5",
+        "cursor": "",
+    }
+
+
+def test_what_makes_something_new_has_a_key_or_is_sent_once() -> None:
+    assert calls.retry_task("t", rest.RetryTask(), "k").headers["Idempotency-Key"] == "k"
+    assert not calls.bulk(rest.BulkTasks(action="retry", ids=["t"])).repeatable
+    assert calls.bulk(rest.BulkTasks(action="stop", ids=["t"])).repeatable
 
 
 def test_exceptions_are_grouped_for_one_except_clause() -> None:

@@ -33,6 +33,32 @@ def test_arguments_win_over_environment_and_environment_over_the_file(home: Path
     assert (by_file.url, by_file.token) == ("http://127.0.0.1:3", "file")
 
 
+@pytest.mark.parametrize("given", [["http://127.0.0.1:1/", "http://127.0.0.1:2"], None])
+def test_a_farm_may_have_several_servers(home: Path, given: list[str] | None) -> None:
+    environ = {"AIFARM_URL": "http://127.0.0.1:1,http://127.0.0.1:2", "AIFARM_TOKEN": "t"}
+    found = find(given, environ=environ)
+    assert (found.url, found.others, found.token) == (
+        "http://127.0.0.1:1",
+        ("http://127.0.0.1:2",),
+        "t",
+    )
+    (home / "config.toml").write_text(
+        'url = ["http://127.0.0.1:1", "http://127.0.0.1:2"]\ntoken = "file"\n'
+    )
+    assert find(environ=NOWHERE).others == found.others
+
+
+def test_a_token_for_one_server_does_not_go_to_two(home: Path) -> None:
+    (home / "config.toml").write_text('url = "http://127.0.0.1:1"\ntoken = "file"\n')
+    with pytest.raises(Unauthorized):
+        find(["http://127.0.0.1:1", "http://127.0.0.1:2"], environ=NOWHERE)
+
+
+def test_each_of_several_servers_must_be_safe() -> None:
+    with pytest.raises(InsecureFarm, match="http://elsewhere"):
+        find(["http://127.0.0.1:1", "http://elsewhere"], "t", environ=NOWHERE)
+
+
 def test_a_token_file_named_in_the_config_file_is_read(home: Path) -> None:
     (home / "secret").write_text("from a file\n")
     (home / "config.toml").write_text(
@@ -41,10 +67,12 @@ def test_a_token_file_named_in_the_config_file_is_read(home: Path) -> None:
     assert find(environ=NOWHERE).token == "from a file"
 
 
-def test_a_farm_that_runs_on_this_machine_is_found(home: Path) -> None:
-    (home / "dev").mkdir()
-    (home / "dev" / "token").write_text("local\n")
-    path = write_farm_file(home / "dev", "http://127.0.0.1:9", home / "dev" / "token")
+@pytest.mark.parametrize("kind", ["dev/server", "server"])
+def test_a_farm_that_runs_on_this_machine_is_found(home: Path, kind: str) -> None:
+    folder = home / kind
+    folder.mkdir(parents=True)
+    (folder / "token").write_text("local\n")
+    path = write_farm_file(folder, "http://127.0.0.1:9", folder / "token")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     found = find(environ=NOWHERE)
     assert (found.url, found.token) == ("http://127.0.0.1:9", "local")

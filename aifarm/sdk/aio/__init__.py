@@ -1,0 +1,1 @@
+"""The SDK for asyncio, and the source of the blocking one: `make sdk` writes that from this."""

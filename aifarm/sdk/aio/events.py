@@ -1,0 +1,23 @@
+"""Stories: of a task, a client, or the whole farm."""
+
+from aifarm.sdk import calls
+from aifarm.sdk.aio.http import AsyncHttp
+from aifarm.wire import rest
+
+
+async def all_events(
+    http: AsyncHttp,
+    *,
+    task_id: str | None = None,
+    client_id: str | None = None,
+    after: int = 0,
+) -> list[rest.EventFull]:
+    """Every event behind number `after`, oldest first."""
+    story: list[rest.EventFull] = []
+    while True:
+        call = calls.events(task_id=task_id, client_id=client_id, after=after)
+        page = await http.send(call)
+        if not page.events:
+            return story
+        story += page.events
+        after = page.next

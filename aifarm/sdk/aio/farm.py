@@ -1,0 +1,399 @@
+"""The farm as a researcher holds it: `connect`, `Farm`."""
+
+import hashlib
+import os
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Literal, Unpack
+from uuid import uuid4
+
+from aifarm.packages import Kind
+from aifarm.sdk import calls, config
+from aifarm.sdk.aio.client import AsyncClient
+from aifarm.sdk.aio.events import all_events
+from aifarm.sdk.aio.follow import watch
+from aifarm.sdk.aio.http import AsyncHttp
+from aifarm.sdk.aio.runtime import aside
+from aifarm.sdk.aio.task import AsyncTask
+from aifarm.sdk.call import valid
+from aifarm.sdk.choice import chosen
+from aifarm.sdk.code import Code
+from aifarm.sdk.errors import InvalidRequest, NotFound
+from aifarm.sdk.frames import TaskList
+from aifarm.sdk.submission import Submission, task_body
+from aifarm.wire import live, query, rest
+from aifarm.wire.types import JSON
+
+Package = rest.PackageFull
+
+Role = Literal["admin", "researcher", "viewer", "agent"]
+
+BULK = 1000
+"""Tasks that one request changes at most."""
+
+
+async def connect_async(
+    url: str | Sequence[str] | None = None,
+    token: str | None = None,
+    *,
+    allow_plaintext: bool = False,
+) -> "AsyncFarm":
+    """The farm at `url`, spoken to with `token`. Where it has several servers, `url` may be a list
+    of them: whichever serves the farm is spoken to, now and whenever another takes over.
+
+    What is not given comes from AIFARM_URL and AIFARM_TOKEN, else from config.toml in the
+    platform's config folder, else from a farm that runs on this machine. Raises FarmUnreachable
+    where none is known or none answers, Unauthorized without a token, InsecureFarm where the
+    token would cross a network in clear text and `allow_plaintext` does not allow it.
+    """
+    address = config.find(url, token, allow_plaintext=allow_plaintext)
+    http = AsyncHttp(address)
+    try:
+        await http.reach()
+    except BaseException:
+        await http.close()
+        raise
+    return AsyncFarm(http)
+
+
+class AsyncFarm:
+    """One farm. `with` or `close()` ends its connections; several tasks or threads may share it.
+
+    Whatever is asked may raise an AIFarmError: FarmUnreachable, Unauthorized, Forbidden,
+    RateLimited and Unavailable anywhere, others as each method says.
+    """
+
+    def __init__(self, http: AsyncHttp) -> None:
+        self._http = http
+
+    def __repr__(self) -> str:
+        return f"<Farm {self.url}>"
+
+    async def __aenter__(self) -> "AsyncFarm":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    @property
+    def url(self) -> str:
+        return self._http.address.url
+
+    @property
+    async def version(self) -> str:
+        """The server's version of AI Farm."""
+        return (await self._http.send(calls.health())).version
+
+    async def system(self) -> rest.System:
+        """How the server is: its database, its queue, its disk in MiB. For administrators."""
+        return await self._http.send(calls.system())
+
+    # ------------------------------------------------------------ packages
+
+    async def publish(
+        self,
+        folder_or_source: str | os.PathLike[str],
+        name: str | None = None,
+        version: str | None = None,
+        *,
+        entry: str = "model.py",
+        kind: Kind = "declarative",
+        defaults: Mapping[str, JSON] | None = None,
+    ) -> Package:
+        """Puts model code on the farm: a folder, one Python file, or its text.
+
+        `name` is by default the folder's or file's, `version` a short hash of the content. The
+        same content again is no error. Raises Conflict where the version holds other content,
+        InvalidRequest where this is no package.
+        """
+        code = Code.of(folder_or_source, name, entry=entry, kind=kind, defaults=defaults)
+        if not version:
+            version = hashlib.sha256(await aside(code.packed, "0")).hexdigest()[:12]
+        archive = await aside(code.packed, version)
+        return await self._http.send(calls.put_package(code.name, version, archive))
+
+    async def packages(self, name: str | None = None) -> list[Package]:
+        """What is published, or what is published as `name`, the oldest version first."""
+        found: list[Package] = []
+        while True:
+            page = len(found) // query.MAX_LIMIT + 1
+            rows = (await self._http.send(calls.packages(name, page=page))).packages
+            found += rows
+            if len(rows) < query.MAX_LIMIT:
+                return found
+
+    async def delete_package(self, name: str, version: str) -> None:
+        """Deletes what you published. Raises Conflict while a task may still need it."""
+        await self._http.send(calls.delete_package(name, version))
+
+    # ------------------------------------------------------------ tasks
+
+    async def submit(
+        self,
+        name: str | None = None,
+        *,
+        package: Package | None = None,
+        version: str | None = None,
+        url: str | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        epochs: int | None = None,
+        distributed: bool | None = None,
+        n_clients: int | None = None,
+        requirements: Mapping[str, int] | None = None,
+        min_gpu_memory: int | None = None,
+        min_cpu_cores: int | None = None,
+        min_ram: int | None = None,
+        config: Mapping[str, JSON] | None = None,
+        priority: int | None = None,
+        share_gpu: bool | None = None,
+        max_retries: int | None = None,
+        project: str | None = None,
+        title: str | None = None,
+        tags: Iterable[str] = (),
+        notes: str | None = None,
+        env: Mapping[str, str] | None = None,
+        best: Mapping[str, Literal["min", "max"]] | None = None,
+        from_checkpoint: str | None = None,
+    ) -> AsyncTask:
+        """A new task that trains `package`, or the one called `name` (its latest `version`).
+
+        `requirements` are what each rank needs of its client, in MiB and cores (min_gpu_memory,
+        min_cpu_cores, min_ram; also as arguments of their own). `n_clients` above 1 trains
+        `distributed`. `config` holds your own hyperparameters, `env` variables for the training
+        process, whose values only you and administrators see. `max_retries` counts failures of
+        your code; a lost client costs none. `best` says which end of a metric is the good one.
+        `from_checkpoint` is the id of a checkpoint to begin with, or of a task, for its latest;
+        that task becomes the `parent`. Raises NotFound for an unknown package or checkpoint,
+        InvalidRequest for a value the farm does not take.
+        """
+        body = await self._body(
+            name,
+            {
+                "package": package,
+                "version": version,
+                "url": url,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "epochs": epochs,
+                "distributed": distributed,
+                "n_clients": n_clients,
+                "requirements": requirements,
+                "min_gpu_memory": min_gpu_memory,
+                "min_cpu_cores": min_cpu_cores,
+                "min_ram": min_ram,
+                "config": config,
+                "priority": priority,
+                "share_gpu": share_gpu,
+                "max_retries": max_retries,
+                "project": project,
+                "title": title,
+                "tags": tags,
+                "notes": notes,
+                "env": env,
+                "best": best,
+                "from_checkpoint": from_checkpoint,
+            },
+        )
+        made = await self._http.send(calls.create_task(body, str(uuid4())))
+        return AsyncTask(self._http, made)
+
+    async def check(self, name: str | None = None, **options: Unpack[Submission]) -> rest.Check:
+        """What would become of `submit` with the same arguments; nothing is submitted.
+
+        Says which clients it could start on now, which once they are free, and what each of the
+        others lacks. Raises what `submit` raises.
+        """
+        return await self._http.send(calls.check_task(await self._body(name, options)))
+
+    async def task(self, id_or_prefix: str, *, deleted: bool = False) -> AsyncTask:
+        """The task with this id, or the only one whose id begins so; of the trash where `deleted`.
+
+        Raises NotFound where there is none, InvalidRequest where there are several.
+        """
+        if not id_or_prefix:
+            raise InvalidRequest("Say which task: its id, or the first characters of it.")
+        wanted = valid(query.TaskQuery, prefix=id_or_prefix, deleted=deleted, limit=10)
+        found = (await self._http.send(calls.list_tasks(wanted))).tasks
+        ids = {info.id: info.title or info.name for info in found}
+        only = chosen(ids, id_or_prefix, "task")
+        return AsyncTask(self._http, next(info for info in found if info.id == only))
+
+    async def tasks(
+        self,
+        *,
+        status: str | Iterable[str] = (),
+        project: str | None = None,
+        tags: str | Iterable[str] = (),
+        submitter: str | None = None,
+        name: str | Iterable[str] = (),
+        search: str | None = None,
+        where: str | Iterable[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        parent: str | None = None,
+        sort: str | None = None,
+        summaries: str | Iterable[str] = (),
+        limit: int | None = 100,
+    ) -> TaskList[AsyncTask]:
+        """The first `limit` tasks (None: all) that meet everything asked, the newest first.
+
+        `status` and `name` (of the package) take one of several; all `tags` and all of `where`
+        must hold: "config.learning_rate<0.01", "metrics.loss.min<=0.5", "config.net=resnet".
+        `search` looks into title, name and notes. `since` and `until` bound the creation.
+        `sort`: created_at, updated_at, title, status, config.NAME or metrics.NAME.STAT (last, min,
+        max, best, step), with a minus before it the other way round. `summaries` names metrics
+        whose summaries are to come along. Raises InvalidRequest.
+        """
+        return await self._walk(
+            limit,
+            status=_several(status),
+            project=project,
+            tag=_several(tags),
+            submitter=submitter,
+            name=_several(name),
+            search=search,
+            where=_several(where),
+            since=since,
+            until=until,
+            parent=parent,
+            sort=sort,
+            summaries=_several(summaries),
+        )
+
+    async def trash(self, limit: int | None = 100) -> TaskList[AsyncTask]:
+        """The newest `limit` tasks that were deleted in the last 7 days; see `Task.restore`."""
+        return await self._walk(limit, deleted=True)
+
+    async def bulk(
+        self,
+        action: rest.BulkAction,
+        tasks: Iterable[AsyncTask | str],
+        *,
+        tags: Iterable[str] = (),
+        reason: str | None = None,
+    ) -> list[rest.BulkResult]:
+        """One action for many tasks (or ids): what became of each, in their order.
+
+        `tags` are those to "tag" or "untag"; `reason` goes with pause, resume and stop. One that
+        fails has an `error` and does not keep the others from it.
+        """
+        ids = [task if isinstance(task, str) else task.id for task in tasks]
+        results: list[rest.BulkResult] = []
+        for start in range(0, len(ids), BULK):
+            part = ids[start : start + BULK]
+            body = valid(rest.BulkTasks, action=action, ids=part, tags=list(tags), reason=reason)
+            results += (await self._http.send(calls.bulk(body))).results
+        return results
+
+    def watch(self, *tasks: AsyncTask) -> AsyncGenerator[AsyncTask, None]:
+        """Each of `tasks` as it is now, then whenever it changes, until all are over.
+
+        What came last stands in the task's `info`.
+        """
+        return watch(self._http, tasks)
+
+    def live(
+        self, *topics: str, timeout: float | None = None
+    ) -> AsyncGenerator[live.Message, None]:
+        """What happens from now on, without end: a snapshot, then changes, in `aifarm.wire.live`.
+
+        `topics`: "task:ID", "client:ID", or "farm" for everything but logs and metric points,
+        which is the default. All listeners of a farm share one connection. Raises WaitTimeout
+        after `timeout` seconds.
+        """
+        return self._http.live.listen(topics or ("farm",), timeout=timeout)
+
+    async def events(self, after: int = 0) -> list[rest.EventFull]:
+        """What happened on the farm behind event number `after`, oldest first."""
+        return await all_events(self._http, after=after)
+
+    # ------------------------------------------------------------ clients and tokens
+
+    async def clients(self) -> list[AsyncClient]:
+        """Every workstation that ever joined, with what it has (memory in MiB) and does."""
+        found = (await self._http.send(calls.clients())).clients
+        return [AsyncClient(self._http, info) for info in found]
+
+    async def client(self, id_or_prefix: str) -> AsyncClient:
+        """The client with this id, or the only one whose id begins so. Raises NotFound,
+        InvalidRequest."""
+        found = {client.id: client for client in await self.clients()}
+        names = {client_id: client.status for client_id, client in found.items()}
+        return found[chosen(names, id_or_prefix, "client")]
+
+    async def tokens(self) -> list[rest.TokenFull]:
+        """Every token, without its secret. For administrators."""
+        return (await self._http.send(calls.tokens())).tokens
+
+    async def my_token(self) -> rest.TokenFull:
+        """The token that this farm is spoken to with, without its secret: name, role, expiry."""
+        return await self._http.send(calls.my_token())
+
+    async def create_token(
+        self,
+        name: str,
+        role: Role = "researcher",
+        *,
+        client_id: str | None = None,
+        label: str | None = None,
+        expires: float | None = None,
+    ) -> rest.TokenFull:
+        """A new token; its secret, `.token`, is shown only here. For administrators.
+
+        `expires` in seconds from now. An agent's token may be bound to one `client_id`, or to
+        agents that are started with one `label`, written NAME=VALUE.
+        """
+        body = valid(
+            rest.CreateToken,
+            name=name,
+            role=role,
+            client_id=client_id,
+            label=label,
+            expires=expires,
+        )
+        return await self._http.send(calls.create_token(body))
+
+    async def revoke_token(self, token_id: str) -> None:
+        """Ends a token at once, and every connection that uses it. For administrators."""
+        await self._http.send(calls.revoke_token(token_id))
+
+    # ------------------------------------------------------------ helpers
+
+    async def _body(self, name: str | None, options: Submission) -> rest.CreateTask:
+        package = options.get("package")
+        if package is not None:
+            name, options = package.name, {**options, "version": package.version}
+        if not name:
+            raise InvalidRequest("Say what to train: submit(name=...) or submit(package=...).")
+        if not (options.get("version") or options.get("url")):
+            options = {**options, "version": await self._latest(name)}
+        return task_body(name, options)
+
+    async def _latest(self, name: str) -> str:
+        found = await self.packages(name)
+        if not found:
+            raise NotFound(
+                f"There is no package {name}: publish its folder first, with farm.publish or "
+                "`aifarm publish`."
+            )
+        return max(found, key=lambda package: package.created_at).version
+
+    async def _walk(self, limit: int | None, **wanted: object) -> TaskList[AsyncTask]:
+        """Page by page, by cursor: what is submitted meanwhile shifts nothing."""
+        found = TaskList[AsyncTask]()
+        cursor: str | None = ""
+        while cursor is not None and (limit is None or len(found) < limit):
+            size = query.MAX_LIMIT if limit is None else min(limit - len(found), query.MAX_LIMIT)
+            page = valid(query.TaskQuery, cursor=cursor, limit=size, **wanted)
+            answer = await self._http.send(calls.list_tasks(page))
+            found += (AsyncTask(self._http, info) for info in answer.tasks)
+            cursor = answer.next_cursor
+        return found
+
+
+def _several(given: str | Iterable[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)

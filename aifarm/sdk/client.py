@@ -1,0 +1,87 @@
+# Written by `make sdk` from aio/client.py; changes here are lost.
+"""A client, which is a workstation, as one holds it."""
+
+from datetime import datetime
+
+from aifarm.sdk import calls
+from aifarm.sdk.call import valid
+from aifarm.sdk.events import all_events
+from aifarm.sdk.http import Http
+from aifarm.wire import rest
+from aifarm.wire.agent import Resources
+from aifarm.wire.query import HistoryQuery
+
+
+class Client:
+    """One workstation of the farm, as it was when it was listed; `refresh()` asks again."""
+
+    def __init__(self, http: Http, info: rest.ClientFull) -> None:
+        self._http = http
+        self.info = info
+
+    def __repr__(self) -> str:
+        return f"<Client {self.id}: {'drained' if self.drained else self.status}>"
+
+    @property
+    def id(self) -> str:
+        return self.info.id
+
+    @property
+    def status(self) -> str:
+        """active or offline."""
+        return self.info.status
+
+    @property
+    def drained(self) -> str | None:
+        """Why it gets no new tasks, or None where it does."""
+        return self.info.drained
+
+    @property
+    def resources(self) -> Resources | None:
+        """Cores, memory and GPUs (MiB, percent), as last heard; None where it never said."""
+        return self.info.resources
+
+    @property
+    def tasks(self) -> list[rest.ClientTask]:
+        """What runs there."""
+        return self.info.tasks
+
+    def refresh(self) -> rest.ClientFullDetails:
+        """The client as it is now, with its `performance`. Raises NotFound once forgotten."""
+        details = self._http.send(calls.get_client(self.id))
+        self.info = details
+        return details
+
+    def drain(self, reason: str | None = None) -> None:
+        """Gives it no new tasks; what it runs goes on. For administrators."""
+        self._drain(True, reason)
+
+    def undrain(self) -> None:
+        """Gives it tasks again. For administrators."""
+        self._drain(False, None)
+
+    def _drain(self, drained: bool, reason: str | None) -> None:
+        body = valid(rest.DrainClient, drained=drained, reason=reason)
+        self.info = self._http.send(calls.drain_client(self.id, body))
+
+    def forget(self) -> None:
+        """Takes a retired client off the list. For administrators. Raises Conflict while it is
+        connected or holds a task."""
+        self._http.send(calls.forget_client(self.id))
+
+    def events(self) -> list[rest.EventFull]:
+        """The client's story so far, oldest first."""
+        return all_events(self._http, client_id=self.id)
+
+    def history(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        points: int | None = None,
+    ) -> rest.ClientHistory:
+        """What it used: columns of percent, MiB and °C, means over `seconds` each.
+
+        The last day, or from `since` to `until` (with a time zone), in at most `points` entries.
+        """
+        wanted = valid(HistoryQuery, since=since, until=until, points=points)
+        return self._http.send(calls.client_history(self.id, wanted))

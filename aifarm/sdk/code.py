@@ -1,0 +1,82 @@
+"""Model code on its way into a package."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from aifarm.packages import Kind, PackageInvalid, pack, pack_source
+from aifarm.sdk.errors import InvalidRequest
+from aifarm.wire.types import JSON
+
+
+class Code(Struct, frozen=True, kw_only=True):
+    """A `folder`, or the text of its one file (`source`), to become the package `name`."""
+
+    folder: Path
+    source: str | None
+    name: str
+    entry: str
+    kind: Kind
+    defaults: Mapping[str, JSON] | None
+
+    @classmethod
+    def of(
+        cls,
+        given: str | os.PathLike[str],
+        name: str | None,
+        *,
+        entry: str,
+        kind: Kind,
+        defaults: Mapping[str, JSON] | None,
+    ) -> "Code":
+        """From a folder, a .py file, or its text. Raises InvalidRequest."""
+        folder, source, found = _found(given)
+        if not (name or found):
+            raise InvalidRequest("Say the package's name: publish(source, name=...).")
+        return cls(
+            folder=folder,
+            source=source,
+            name=name or found or "",
+            entry=entry,
+            kind=kind,
+            defaults=defaults,
+        )
+
+    def packed(self, version: str) -> bytes:
+        """The archive. Raises InvalidRequest where this is no package."""
+        try:
+            if self.source is None:
+                return pack(
+                    self.folder,
+                    self.name,
+                    version,
+                    entry=self.entry,
+                    kind=self.kind,
+                    defaults=self.defaults,
+                )
+            return pack_source(
+                self.source,
+                self.name,
+                version,
+                entry=self.entry,
+                kind=self.kind,
+                defaults=self.defaults,
+            )
+        except PackageInvalid as error:
+            raise InvalidRequest(str(error)) from None
+
+
+def _found(given: str | os.PathLike[str]) -> tuple[Path, str | None, str | None]:
+    """The folder, or the text of the one file, and what its name suggests."""
+    if isinstance(given, str) and "\n" in given:
+        return Path(), given, None
+    path = Path(given)
+    if path.is_dir():
+        return path, None, path.resolve().name
+    if path.suffix == ".py" and path.is_file():
+        return path.parent, path.read_text(encoding="utf-8"), path.stem
+    raise InvalidRequest(
+        f"{str(given)!r:.200} is no package: give a folder, a .py file, or its text."
+    )

@@ -1,0 +1,26 @@
+"""How the blocking SDK waits, and what it does beside; `aifarm.sdk.aio.runtime` is its twin."""
+
+from collections.abc import Callable
+from threading import Condition, Thread
+from time import sleep
+from typing import ParamSpec, TypeVar
+
+__all__ = ["Condition", "aside", "sleep", "spawn", "woken"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def aside(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The function's result: what blocks may block here."""
+    return function(*args, **kwargs)
+
+
+def spawn(work: Callable[[], None]) -> None:
+    """Runs `work` on a thread of its own, which does not keep the program alive."""
+    Thread(target=work, name="aifarm-live", daemon=True).start()
+
+
+def woken(condition: Condition, timeout: float | None) -> None:
+    """Returns when the condition, which the caller holds, is notified, or after `timeout` s."""
+    condition.wait(timeout)

@@ -1,0 +1,3 @@
+"""The states in which a task stays for good."""
+
+FINAL = frozenset({"completed", "failed", "stopped"})
