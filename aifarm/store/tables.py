@@ -349,3 +349,11 @@ idempotency = Table(
     Column("task_id", String, nullable=False),
     Column("at", Double, nullable=False),
 )
+
+# Who writes a database that several servers know: `epoch` grows by one when another begins to.
+leader = Table(
+    "leader",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+)

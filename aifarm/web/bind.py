@@ -141,7 +141,7 @@ class FarmHandler(RequestHandler):
     ) -> Request:
         """What was asked, in the route's shapes. Raises InvalidRequest naming the field."""
         asked = {
-            name: [value.decode("utf-8", "replace") for value in values]
+            name: [_text(value) for value in values]
             for name, values in self.request.query_arguments.items()
         }
         try:
@@ -302,6 +302,11 @@ def _domain(error: Any, status: int) -> FarmError:
         refusal.code = code  # type: ignore[misc]
         return refusal
     return FarmError("Something went wrong in the farm; its log has the details.")
+
+
+def _text(value: bytes) -> str:
+    """What no database can hold is replaced."""
+    return value.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _component(value: str) -> str:

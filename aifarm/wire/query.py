@@ -14,7 +14,7 @@ DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
 MAX_LINES = 10_000
 
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
-Index = Annotated[int, Meta(ge=0, le=2**31)]
+Index = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class Query(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):

@@ -19,7 +19,7 @@ Text = Annotated[str, Meta(max_length=4096)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Natural = Annotated[int, Meta(ge=0, le=2**53)]
-Count = Annotated[int, Meta(ge=1, le=2**53)]
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Timestamp = Annotated[datetime, Meta(tz=True)]
 
 # JSON has no NaN: a value that is not a finite number travels as null.
