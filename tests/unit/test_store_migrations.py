@@ -276,7 +276,7 @@ def test_without_the_right_to_make_a_copy_nothing_is_migrated(
     cluster.do("CREATE ROLE ben LOGIN")
     cluster.do("GRANT ALL ON ALL TABLES IN SCHEMA public TO ben", name)
     next_version()
-    with pytest.raises(DatabaseRefused, match="not migrated, because no copy .*permission denied"):
+    with pytest.raises(DatabaseRefused, match=r"not migrated, because no copy .*permission denied"):
         open_store(place.replace("postgres@", "ben@"))
     cluster.do("DROP OWNED BY ben", name)
     cluster.do("DROP ROLE ben")
