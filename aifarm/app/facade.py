@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from aifarm.app.draft import Changes, Draft
-from aifarm.app.errors import FarmError
+from aifarm.app.errors import Deposed, FarmError
 from aifarm.app.links import Links
 from aifarm.app.live import Feed, Mailbox
 from aifarm.app.ports import Artifacts, Clock, NewId, Store
@@ -153,8 +153,7 @@ class Facade:
             self.submit(_away(client_id), lambda _: None)
 
     def stop(self) -> None:
-        """Closes every connection and ends when what was queued is written."""
-        self.links.close_all(1001, "the server is shutting down")
+        """Ends when what was queued is written; blocks until then."""
         self._writer.stop()
 
     def submit(self, operation: Operation, done: Done) -> None:
@@ -175,6 +174,17 @@ class Facade:
 
         self.submit(operation, done)
         return await future
+
+    @property
+    def deposed(self) -> Deposed | None:
+        """Why this farm is over, where it is: another server may write now, or somebody does."""
+        return self._writer.deposed
+
+    def tick(self) -> None:
+        """To be called each second: ends lapsed leases, and finds out whether it may still write,
+        so that a farm where nothing happens does not go on after another has taken over."""
+        self.links.tick()
+        self.submit(_empty_transaction, lambda _: None)
 
     def authenticate(self, secret: str) -> Principal | None:
         """Whose token this is, if it is one and still valid."""
@@ -236,6 +246,11 @@ class Facade:
 def digest_of(secret: str) -> str:
     """How a token is kept: secrets are random and long, so one round of sha256 is enough."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _empty_transaction(draft: Draft) -> None:
+    with draft.store.transaction():
+        pass
 
 
 def _away(client_id: str) -> Operation:

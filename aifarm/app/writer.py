@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from aifarm.app.draft import Changes, Draft
-from aifarm.app.errors import FarmError, Unavailable
+from aifarm.app.errors import Deposed, FarmError, Unavailable
 from aifarm.app.ports import Clock, Store
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,10 @@ class Writer:
     gives every operation's value to its caller.
 
     `post` hands a call to where the rest of the server runs: the event loop's thread, or inline.
+    `deposed` says why nothing is written any more: whoever owns the writer must make a new one.
     """
+
+    deposed: Deposed | None = None
 
     def __init__(
         self,
@@ -90,6 +93,8 @@ class Writer:
         draft.at = self._clock()
         replies: list[tuple[Done, Any]] = []
         try:
+            if self.deposed is not None:
+                raise self.deposed
             for operation, done in batch:
                 replies.append((done, self._apply(operation)))
             draft.place()
@@ -98,6 +103,8 @@ class Writer:
                     draft.write(tx)
         except Exception as error:
             draft.drop()
+            if isinstance(error, Deposed):
+                self.deposed = error
             refusal = error if isinstance(error, FarmError) else Unavailable()
             if refusal is not error:
                 log.exception("a batch of %d could not be written", len(batch))
@@ -110,6 +117,8 @@ class Writer:
         mark = self._draft.savepoint()
         try:
             return operation(self._draft)
+        except Deposed:
+            raise
         except FarmError as error:
             self._draft.rollback(mark)
             return error

@@ -22,7 +22,11 @@ seconds = click.FloatRange(min=0, min_open=True)
     show_default="the platform's data folder",
     help="Database, checkpoints, packages and the first administrator's token.",
 )
-@click.option("--database", metavar="URL", help="Default: SQLite in the data folder.")
+@click.option(
+    "--database",
+    metavar="URL",
+    help="postgresql+psycopg://NAME:PASSWORD@HOST/DATABASE; default: SQLite in the data folder.",
+)
 @click.option("--artifacts", metavar="URL", help="Any fsspec URL; default: the data folder.")
 @click.option("--certfile", type=click.Path(path_type=Path, dir_okay=False), help="TLS.")
 @click.option("--keyfile", type=click.Path(path_type=Path, dir_okay=False))
@@ -44,7 +48,7 @@ def server(**options: Any) -> None:
     import logging
 
     try:
-        from aifarm.server import ServerError, Settings, run
+        from aifarm.server import ServerError, ServerStopped, Settings, run
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"The server needs {error.name}: install aifarm with the extra `server`."
@@ -53,6 +57,8 @@ def server(**options: Any) -> None:
     logging.getLogger("aifarm").setLevel(logging.INFO)
     try:
         run(Settings(**options))
+    except ServerStopped as error:
+        raise click.ClickException(str(error)) from None
     except ServerError as error:
         raise click.UsageError(str(error)) from None
 

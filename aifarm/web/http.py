@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from aifarm.app.errors import Unauthorized
 from aifarm.app.facade import Facade
@@ -19,11 +19,15 @@ from aifarm.wire.rest import MAX_BODY
 T = TypeVar("T")
 
 
+class Reader(Protocol):
+    def close(self, code: int, reason: str) -> None: ...
+
+
 class Host(Struct, frozen=True):
     """What all routes of one server share. `executor` is for everything that blocks.
 
     `names`: how URLs name this farm ("host:port"); `allowed`: Host headers that are answered,
-    empty for any.
+    empty for any. `readers`: the open sockets of the live feed.
     """
 
     facade: Facade
@@ -31,6 +35,12 @@ class Host(Struct, frozen=True):
     spool: Path
     names: frozenset[str]
     allowed: frozenset[str]
+    readers: set[Reader] = field(default_factory=set)
+
+    def close_readers(self) -> None:
+        """They connect again, and find who leads the farm."""
+        for reader in list(self.readers):
+            reader.close(1001, "the server is shutting down")
 
 
 class Request(Struct):

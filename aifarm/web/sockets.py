@@ -144,6 +144,7 @@ class LiveSocket(FarmSocket):
 
     def open(self, *args: str, **kwargs: str) -> None:
         self.set_nodelay(True)
+        self.host.readers.add(self)
 
     def take(self, message: str) -> None:
         try:
@@ -159,6 +160,7 @@ class LiveSocket(FarmSocket):
         self.outgoing.send(encode([live.Refused(error_body(error))]))
 
     def on_close(self) -> None:
+        self.host.readers.discard(self)
         if self.reading is not None:
             self.reading.cancel()
 

@@ -3,17 +3,26 @@ from pathlib import Path
 
 import pytest
 
+from databases import KINDS, empty
 from integration.running import RunningServer
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
-    with RunningServer(tmp_path / "farm data") as running:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
+    with RunningServer(tmp_path / "farm data", database=database(request, tmp_path)) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+@pytest.fixture(scope="module", params=KINDS)
+def shared_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
     """For tests that leave nothing behind that another would mind."""
-    with RunningServer(tmp_path_factory.mktemp("farm")) as running:
+    folder = tmp_path_factory.mktemp("farm")
+    with RunningServer(folder, database=database(request, folder)) as running:
         yield running
+
+
+def database(request: pytest.FixtureRequest, folder: Path) -> str:
+    kind: str = request.param
+    return empty(kind, folder)
