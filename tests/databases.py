@@ -63,6 +63,13 @@ class Cluster:
     def drop(self, url: str) -> None:
         self.do(f"DROP DATABASE {self.name(url)} WITH (FORCE)")
 
+    def disconnect(self, url: str) -> None:
+        """As when the database restarts, or the network fails."""
+        self.do(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            f" WHERE datname = '{self.name(url)}'"
+        )
+
     def url(self, name: str) -> str:
         return f"postgresql+psycopg://postgres@/{name}?host={quote(self._socket, safe='')}"
 

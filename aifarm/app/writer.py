@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from aifarm.app.draft import Changes, Draft
@@ -67,18 +68,24 @@ class Writer:
         self._post = post
         self._deliver = deliver
         self._queue: deque[tuple[Operation, Done]] = deque()
+        self._stopped = False
 
     def start(self) -> None:
         self._executor.start(self.run)
 
     def stop(self) -> None:
-        """Ends after what is queued has been written."""
+        """Ends after what is queued has been written; what comes later is refused."""
         self._executor.stop()
+        self._stopped = True
+        self._refuse()
 
     def submit(self, operation: Operation, done: Done) -> None:
         """Queues an operation. It must touch nothing but the draft it is given."""
         self._queue.append((operation, done))
-        self._executor.wake()
+        if self._stopped:
+            self._refuse()
+        else:
+            self._executor.wake()
 
     def run(self) -> None:
         """Writes batches until the queue is empty."""
@@ -87,6 +94,15 @@ class Writer:
             self._write([self._queue.popleft() for _ in range(size)])
             if size >= SIBLINGS:
                 self._executor.linger(COMMIT_DELAY)
+
+    def _refuse(self) -> None:
+        refusal = self.deposed or Deposed()
+        while True:
+            try:
+                _, done = self._queue.popleft()
+            except IndexError:
+                return
+            self._post(partial(_answer, [(done, refusal)]))
 
     def _write(self, batch: list[tuple[Operation, Done]]) -> None:
         draft = self._draft

@@ -15,7 +15,13 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 def on_farm(command: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command the options that name a farm, and as first argument the connected Farm."""
 
-    @click.option("--url", metavar="URL", help="The farm's address, such as http://127.0.0.1:8765.")
+    @click.option(
+        "--url",
+        "urls",
+        multiple=True,
+        metavar="URL",
+        help="The farm's address, such as http://127.0.0.1:8765; once for each of its servers.",
+    )
     @click.option(
         "--token-file",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -27,13 +33,17 @@ def on_farm(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @wraps(command)
     def connected(
-        *args: Any, url: str | None, token_file: Path | None, allow_plaintext: bool, **kwargs: Any
+        *args: Any,
+        urls: tuple[str, ...],
+        token_file: Path | None,
+        allow_plaintext: bool,
+        **kwargs: Any,
     ) -> Any:
         from aifarm.sdk import connect
         from aifarm.sdk.config import read_token
 
         token = read_token(token_file) if token_file else None
-        with connect(url, token, allow_plaintext=allow_plaintext) as farm:
+        with connect(urls or None, token, allow_plaintext=allow_plaintext) as farm:
             return command(farm, *args, **kwargs)
 
     return connected

@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +17,8 @@ FARM_FILE = "farm.json"
 
 
 class Source(Struct, frozen=True):
-    """What one place says about the farm. `where` names the place, for messages."""
+    """What one place says about the farm. `where` names the place, for messages; `url` may be
+    several, with spaces or commas between."""
 
     where: str
     url: str | None = None
@@ -25,19 +26,28 @@ class Source(Struct, frozen=True):
     allow_plaintext: bool = False
 
 
-class Address(Struct, frozen=True):
-    """A farm's URL without a slash at its end, and a token for it; never shown by repr."""
+class Address(Struct):
+    """A farm's URL without a slash at its end, and a token for it; never shown by repr.
+
+    `others`: the farm's other servers, of which one takes over when the one at `url` is gone.
+    """
 
     url: str
     token: str
     where: str = "the arguments"
+    others: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Address({self.url!r})"
 
     @property
     def on_loopback(self) -> bool:
-        return _is_loopback(urlsplit(self.url).hostname or "")
+        return all(_on_loopback(url) for url in (self.url, *self.others))
+
+    def turn(self, failed: str) -> None:
+        """From the server at `failed`, which did not serve, to the next one, if there is one."""
+        if self.others and self.url == failed:
+            self.url, self.others = self.others[0], (*self.others[1:], failed)
 
 
 class FarmFile(Struct, frozen=True):
@@ -48,7 +58,7 @@ class FarmFile(Struct, frozen=True):
 
 
 class _ConfigFile(Struct, frozen=True, forbid_unknown_fields=True):
-    url: str | None = None
+    url: str | list[str] | None = None
     token: str | None = None
     token_file: str | None = None
     allow_plaintext: bool = False
@@ -65,7 +75,7 @@ def config_file() -> Path:
 
 
 def find(
-    url: str | None = None,
+    url: str | Sequence[str] | None = None,
     token: str | None = None,
     *,
     allow_plaintext: bool = False,
@@ -76,43 +86,51 @@ def find(
     Raises FarmUnreachable where none is named, Unauthorized without a token, InsecureFarm where
     the token would travel in clear text.
     """
-    return resolve(_sources(Source("the arguments", url, token, allow_plaintext), environ))
+    given = Source("the arguments", _joined(url), token, allow_plaintext)
+    return resolve(_sources(given, environ))
 
 
 def resolve(sources: Iterator[Source]) -> Address:
-    """The first URL, with the first token that is meant for it.
+    """The first URL, or URLs, with the first token that is meant for it.
 
     A place that names another URL keeps its token: a token never goes to a farm that the place
     it stands in does not name.
     """
-    url = token = None
+    urls: tuple[str, ...] = ()
+    token = None
     where = ""
     plaintext = False
     for source in sources:
-        if url and source.url and normal(source.url) != url:
+        if urls and source.url and several(source.url) != urls:
             continue
-        if source.url and not url:
-            url, where = normal(source.url), source.where
+        if source.url and not urls:
+            urls, where = several(source.url), source.where
         token = token or source.token
         plaintext = plaintext or source.allow_plaintext
-        if url and token:
+        if urls and token:
             break
-    if not url:
+    if not urls:
         raise FarmUnreachable(
             "No farm is known: start one on this machine with `aifarm dev`, or set AIFARM_URL and "
             f"AIFARM_TOKEN (or url and token in {config_file()})."
         )
     if not token:
         raise Unauthorized(
-            f"No token for {url} is known: set AIFARM_TOKEN, or token in {config_file()}; "
+            f"No token for {urls[0]} is known: set AIFARM_TOKEN, or token in {config_file()}; "
             "the farm's administrator makes one with `aifarm token create`."
         )
-    if not (plaintext or secure(url)):
+    exposed = [url for url in urls if not secure(url)]
+    if exposed and not plaintext:
         raise InsecureFarm(
-            f"The token would cross the network to {url} in clear text: use https, or allow it "
-            "with allow_plaintext (an argument, --allow-plaintext, or a line in config.toml)."
+            f"The token would cross the network to {exposed[0]} in clear text: use https, or allow "
+            "it with allow_plaintext (an argument, --allow-plaintext, or a line in config.toml)."
         )
-    return Address(url, token, where)
+    return Address(urls[0], token, where, urls[1:])
+
+
+def several(text: str) -> tuple[str, ...]:
+    """The URLs in `text`, each as `normal`. Raises InvalidRequest."""
+    return tuple(normal(url) for url in text.replace(",", " ").split())
 
 
 def normal(url: str) -> str:
@@ -130,10 +148,11 @@ def normal(url: str) -> str:
 def secure(url: str) -> bool:
     """Whether what is sent there stays unreadable, or on this machine."""
     parts = urlsplit(url)
-    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
+    return parts.scheme == "https" or _on_loopback(url)
 
 
-def _is_loopback(host: str) -> bool:
+def _on_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -160,7 +179,11 @@ def _from_config(path: Path) -> Source:
     token = config.token
     if config.token_file and not token:
         token = read_token(Path(config.token_file).expanduser())
-    return Source(str(path), config.url, token, config.allow_plaintext)
+    return Source(str(path), _joined(config.url), token, config.allow_plaintext)
+
+
+def _joined(url: str | Sequence[str] | None) -> str | None:
+    return url if url is None or isinstance(url, str) else " ".join(url)
 
 
 def _from_farm_file(path: Path) -> Iterator[Source]:

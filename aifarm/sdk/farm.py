@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
@@ -24,9 +24,13 @@ PAGE = 1000
 
 
 def connect(
-    url: str | None = None, token: str | None = None, *, allow_plaintext: bool = False
+    url: str | Sequence[str] | None = None,
+    token: str | None = None,
+    *,
+    allow_plaintext: bool = False,
 ) -> "Farm":
-    """The farm at `url`, spoken to with `token`.
+    """The farm at `url`, spoken to with `token`. Where it has several servers, `url` may be a list
+    of them: whichever serves the farm is spoken to, now and whenever another takes over.
 
     What is not given comes from AIFARM_URL and AIFARM_TOKEN, else from config.toml in the
     platform's config folder, else from a farm that runs on this machine. Raises FarmUnreachable
@@ -36,7 +40,7 @@ def connect(
     address = config.find(url, token, allow_plaintext=allow_plaintext)
     http = Http(address)
     try:
-        http.send(calls.health(), once=True)
+        http.reach()
     except BaseException:
         http.close()
         raise

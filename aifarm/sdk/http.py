@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import httpx
 
-from aifarm.sdk import backoff
+from aifarm.sdk import backoff, calls
 from aifarm.sdk.calls import Answer, Call, failure, interpret
 from aifarm.sdk.config import Address
-from aifarm.sdk.errors import FarmUnreachable
+from aifarm.sdk.errors import FarmUnreachable, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ class Http:
     """A pool of connections to one farm; safe to share between threads.
 
     A repeatable call is tried again, with growing pauses, when the connection fails and when the
-    farm answers 429 or 503. `transport` and `sleep` are given by tests.
+    farm answers 429 or 503; where the farm has several servers, at the next one. `transport` and
+    `sleep` are given by tests.
     """
 
     def __init__(
@@ -39,9 +40,9 @@ class Http:
         self.address = address
         self._sleep = sleep
         # One trust store for REST and live feed: the system's, or what SSL_CERT_FILE names.
-        self.tls = ssl.create_default_context() if address.url.startswith("https") else None
+        secure = any(url.startswith("https") for url in (address.url, *address.others))
+        self.tls = ssl.create_default_context() if secure else None
         self._client = httpx.Client(
-            base_url=address.url,
             headers={"Authorization": f"Bearer {address.token}"},
             timeout=httpx.Timeout(60.0, connect=5.0),
             verify=self.tls or False,
@@ -54,23 +55,39 @@ class Http:
         """The call's result. Raises the AIFarmError it ended with; `once` does not try again."""
         tries = 1
         while True:
+            url = self.address.url
             try:
-                response = self._client.send(self._request(call))
+                response = self._client.send(self._request(url, call))
                 answer = _answer(response)
             except httpx.TransportError as error:
+                self.address.turn(url)
                 wait = backoff.again(tries, random.random())
                 if once or not call.repeatable or wait is None:
-                    raise self.unreachable(error) from error
+                    raise self.unreachable(url, error) from error
                 logger.info(
                     "%s %s failed (%s); again in %.1f s", call.method, call.path, error, wait
                 )
             else:
+                if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                    self.address.turn(url)
                 wait = backoff.again(tries, random.random(), answer.retry_after)
                 if once or not (call.repeatable and answer.try_later) or wait is None:
                     return interpret(call, answer)
                 logger.info("The farm answered %s; again in %.1f s", answer.status, wait)
             self._sleep(wait)
             tries += 1
+
+    def reach(self) -> None:
+        """Finds the server that serves the farm. Raises as `send` where none answers."""
+        for _ in self.address.others:
+            url = self.address.url
+            try:
+                if self.send(calls.health(), once=True).status != "standby":
+                    return
+            except (FarmUnreachable, Unavailable):
+                continue
+            self.address.turn(url)
+        self.send(calls.health(), once=True)
 
     @contextmanager
     def stream(self, call: Call[None]) -> Iterator[tuple[bool, Iterator[bytes]]]:
@@ -79,8 +96,9 @@ class Http:
         Raises the AIFarmError that an error answer stands for, FarmUnreachable when the
         connection fails, also in the middle of the body.
         """
+        url = self.address.url
         try:
-            response = self._client.send(self._request(call), stream=True)
+            response = self._client.send(self._request(url, call), stream=True)
             try:
                 if not response.is_success:
                     response.read()
@@ -89,22 +107,23 @@ class Http:
             finally:
                 response.close()
         except httpx.TransportError as error:
-            raise self.unreachable(error) from error
+            self.address.turn(url)
+            raise self.unreachable(url, error) from error
 
-    def unreachable(self, error: Exception) -> FarmUnreachable:
+    def unreachable(self, url: str, error: Exception) -> FarmUnreachable:
         """What to tell a person when the connection fails."""
         return FarmUnreachable(
-            f"The farm at {self.address.url} (from {self.address.where}) does not answer "
+            f"The farm at {url} (from {self.address.where}) does not answer "
             f"({_reason(error)}): is it running, and is the address right?"
         )
 
     def close(self) -> None:
         self._client.close()
 
-    def _request(self, call: Call[T]) -> httpx.Request:
+    def _request(self, url: str, call: Call[T]) -> httpx.Request:
         return self._client.build_request(
             call.method,
-            call.path,
+            url + call.path,
             params=call.query or None,
             content=call.body or None,
             headers=call.headers,

@@ -87,8 +87,9 @@ def listen(
     deadline = None if timeout is None else time.monotonic() + timeout
     tries = 0
     while True:
+        url = http.address.url
         try:
-            with _connected(http, deadline) as socket:
+            with _connected(http, url, deadline) as socket:
                 socket.send(feed.subscribe())
                 while True:
                     messages = feed.receive(socket.recv(timeout=_left(deadline)))
@@ -108,19 +109,20 @@ def listen(
             problem = error
         except (OSError, WebSocketException) as error:
             problem = error
+        http.address.turn(url)
         tries += 1
         wait = backoff.delay(tries, random.random(), _retry_after(problem))
         (logger.warning if tries == 1 else logger.info)(
-            "Lost contact with the farm at %s (%s); trying again.", http.address.url, problem
+            "Lost contact with the farm at %s (%s); trying again.", url, problem
         )
         sleep(wait if deadline is None else min(wait, _left(deadline) or 0.0))
 
 
 @contextmanager
-def _connected(http: Http, deadline: float | None) -> Iterator[ClientConnection]:
+def _connected(http: Http, url: str, deadline: float | None) -> Iterator[ClientConnection]:
     left = _left(deadline)
     connection = connect(
-        "ws" + http.address.url.removeprefix("http") + f"{API}/live",
+        "ws" + url.removeprefix("http") + f"{API}/live",
         additional_headers={"Authorization": f"Bearer {http.address.token}"},
         ssl=http.tls,
         proxy=None if http.address.on_loopback else True,

@@ -1,6 +1,9 @@
 """What a server says while it does not lead the farm."""
 
-from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
+from typing import Any
+
+from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
+from tornado.routing import Router
 from tornado.web import Application
 
 import aifarm
@@ -10,16 +13,14 @@ from aifarm.wire import rest
 from aifarm.wire.codec import encode
 
 
-class Front(HTTPServerConnectionDelegate):
+class Front(Router):
     """Where requests come in: each goes to the application that answers `now`."""
 
     def __init__(self) -> None:
         self.now = standby()
 
-    def start_request(
-        self, server_conn: object, request_conn: HTTPConnection
-    ) -> HTTPMessageDelegate:
-        return self.now.start_request(server_conn, request_conn)
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate:
+        return self.now.find_handler(request, **kwargs)
 
 
 def standby() -> Application:

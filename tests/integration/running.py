@@ -48,6 +48,11 @@ class RunningServer:
             f"run(Settings(port={self.port}, data_dir=Path(sys.argv[1]), **{self._settings!r}))"
         )
         self.process = subprocess.Popen([sys.executable, "-c", code, str(self.data_dir)])
+        self.until_healthy()
+
+    def until_healthy(self) -> None:
+        """It leads the farm, or stands by."""
+        assert self.process is not None
         retry = httpx.HTTPTransport(retries=0)
         with httpx.Client(transport=retry) as client:
             while self.process.poll() is None:

@@ -33,6 +33,32 @@ def test_arguments_win_over_environment_and_environment_over_the_file(home: Path
     assert (by_file.url, by_file.token) == ("http://127.0.0.1:3", "file")
 
 
+@pytest.mark.parametrize("given", [["http://127.0.0.1:1/", "http://127.0.0.1:2"], None])
+def test_a_farm_may_have_several_servers(home: Path, given: list[str] | None) -> None:
+    environ = {"AIFARM_URL": "http://127.0.0.1:1,http://127.0.0.1:2", "AIFARM_TOKEN": "t"}
+    found = find(given, environ=environ)
+    assert (found.url, found.others, found.token) == (
+        "http://127.0.0.1:1",
+        ("http://127.0.0.1:2",),
+        "t",
+    )
+    (home / "config.toml").write_text(
+        'url = ["http://127.0.0.1:1", "http://127.0.0.1:2"]\ntoken = "file"\n'
+    )
+    assert find(environ=NOWHERE).others == found.others
+
+
+def test_a_token_for_one_server_does_not_go_to_two(home: Path) -> None:
+    (home / "config.toml").write_text('url = "http://127.0.0.1:1"\ntoken = "file"\n')
+    with pytest.raises(Unauthorized):
+        find(["http://127.0.0.1:1", "http://127.0.0.1:2"], environ=NOWHERE)
+
+
+def test_each_of_several_servers_must_be_safe() -> None:
+    with pytest.raises(InsecureFarm, match="http://elsewhere"):
+        find(["http://127.0.0.1:1", "http://elsewhere"], "t", environ=NOWHERE)
+
+
 def test_a_token_file_named_in_the_config_file_is_read(home: Path) -> None:
     (home / "secret").write_text("from a file\n")
     (home / "config.toml").write_text(

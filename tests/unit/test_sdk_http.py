@@ -20,11 +20,11 @@ Reply = httpx.Response | Exception
 class Farm:
     """Answers requests with `replies` in turn, the last one again and again."""
 
-    def __init__(self, *replies: Reply) -> None:
+    def __init__(self, *replies: Reply, address: Address = ADDRESS) -> None:
         self.replies = list(replies)
         self.requests: list[httpx.Request] = []
         self.slept: list[float] = []
-        self.http = Http(ADDRESS, transport=httpx.MockTransport(self._answer), sleep=self._sleep)
+        self.http = Http(address, transport=httpx.MockTransport(self._answer), sleep=self._sleep)
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -122,6 +122,36 @@ def test_a_redirect_does_not_carry_the_token_away() -> None:
     with pytest.raises(Exception, match="302"):
         farm.http.send(calls.health())
     assert len(farm.requests) == 1
+
+
+STANDBY = httpx.Response(200, json={"status": "standby", "version": "1.0"})
+
+
+def two_servers(*replies: Reply) -> Farm:
+    return Farm(*replies, address=Address("http://one", "t", "AIFARM_URL", ("http://two",)))
+
+
+@pytest.mark.parametrize("trouble", [httpx.ConnectError("x"), httpx.ReadError("x"), BUSY])
+def test_what_one_server_does_not_serve_the_next_one_does(trouble: Reply) -> None:
+    farm = two_servers(trouble, OK)
+    farm.http.send(calls.health())
+    farm.http.send(calls.health())
+    assert [request.url.host for request in farm.requests] == ["one", "two", "two"]
+
+
+@pytest.mark.parametrize("trouble", [httpx.ConnectError("x"), STANDBY])
+def test_the_server_that_serves_is_found_when_connecting(trouble: Reply) -> None:
+    farm = two_servers(trouble, OK)
+    farm.http.reach()
+    assert farm.http.address.url == "http://two"
+    assert farm.slept == []
+
+
+def test_where_no_server_answers_the_last_one_is_named() -> None:
+    farm = two_servers(httpx.ConnectError("x"))
+    with pytest.raises(FarmUnreachable, match="http://two"):
+        farm.http.reach()
+    assert len(farm.requests) == 2
 
 
 def never(_: float) -> None:

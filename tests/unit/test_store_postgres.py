@@ -34,14 +34,6 @@ def add_event(store: SqlStore, number: int) -> None:
         tx.add_event(event(number))
 
 
-def drop_connections(cluster: Cluster, url: str) -> None:
-    """As when the database restarts, or the network fails."""
-    cluster.do(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        f" WHERE datname = '{cluster.name(url)}'"
-    )
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Cluster:
     return Cluster.shared()
@@ -154,7 +146,7 @@ def test_a_lost_connection_ends_the_right_to_write_for_good(
     store: SqlStore, url: str, cluster: Cluster
 ) -> None:
     add_event(store, 1)
-    drop_connections(cluster, url)
+    cluster.disconnect(url)
     for _ in range(2):
         with pytest.raises(LeadershipLost, match="connection to the database"):
             add_event(store, 2)
@@ -174,7 +166,7 @@ def test_a_connection_lost_while_it_writes_ends_it_too(
     def cut() -> None:
         with store._database.writing() as connection:
             connection.execute(text("INSERT INTO leader VALUES (2, 1)"))
-            drop_connections(cluster, url)
+            cluster.disconnect(url)
 
     with pytest.raises(LeadershipLost, match="whether the last transaction was kept"):
         cut()
@@ -252,5 +244,5 @@ def test_a_database_that_comes_back_is_read_again(
 ) -> None:
     add_event(store, 1)
     assert store.events() == [event(1)]
-    drop_connections(cluster, url)
+    cluster.disconnect(url)
     assert store.events() == [event(1)]
