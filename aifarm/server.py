@@ -21,7 +21,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from aifarm.app.draft import Draft
-from aifarm.app.errors import FarmError
+from aifarm.app.errors import Deposed, FarmError
 from aifarm.app.facade import Facade, digest_of
 from aifarm.app.facade import Settings as FarmSettings
 from aifarm.app.housekeeping import Housekeeper
@@ -100,6 +100,11 @@ class _Server:
         self._data_dir = _data_dir(settings.data_dir)
         self._database = settings.database or f"sqlite:///{self._data_dir / 'farm.db'}"
         self._sockets = _listen(settings.host, settings.port)
+        try:
+            url = settings.artifacts or (self._data_dir / "artifacts").as_uri()
+            self._artifacts = open_artifacts(url)
+        except ArtifactError as error:
+            raise ServerError(str(error)) from None
         self._answering = False
         self._ending = asyncio.Event()
         self._front = Front()
@@ -150,13 +155,14 @@ class _Server:
 
     async def _lead(self, store: SqlStore) -> None:
         """Until the server is to end or may not write any more. Raises ServerStopped."""
+        _clear_spool(self._data_dir)
+        facade = _facade(self._settings, store, self._artifacts)
         try:
-            _clear_spool(self._data_dir)
-            url = self._settings.artifacts or (self._data_dir / "artifacts").as_uri()
-            facade = _facade(self._settings, store, open_artifacts(url))
             facade.start()
-        except (StoreUnavailable, ArtifactError) as error:
-            raise ServerError(str(error)) from None
+        except StoreUnavailable as error:
+            if not self._answering:
+                raise ServerError(error.message) from None
+            return  # and stand by again
         try:
             await _first_token(facade, self._data_dir / "admin-token")
             port = self._sockets[0].getsockname()[1]
@@ -300,6 +306,8 @@ async def _first_token(facade: Facade, path: Path) -> None:
 
     try:
         await facade.write(operation)
+    except Deposed:
+        return  # the next start finds no administrator either
     except FarmError as error:
         raise ServerError(error.message) from None
     log.info("the administrator's token is in %s", path)

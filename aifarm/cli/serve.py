@@ -44,6 +44,9 @@ def server(**options: Any) -> None:
     --reattach   how long clients may be away after a start of the server
 
     The first start writes the administrator's token to admin-token in the data folder.
+
+    A second server on the same PostgreSQL database stands by and takes over when the first is
+    gone; give both the same --artifacts.
     """
     import logging
 

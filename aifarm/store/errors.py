@@ -28,7 +28,7 @@ class DatabaseRefused(StoreError):
 
 
 class DatabaseAway(DatabaseRefused):
-    """PostgreSQL cannot be reached, or lets nobody in."""
+    """It cannot be reached or used at present."""
 
 
 class DatabaseLed(DatabaseRefused):

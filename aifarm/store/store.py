@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import exc as sql
 
 from aifarm.store.database import Database
-from aifarm.store.errors import DatabaseRefused
+from aifarm.store.errors import DatabaseAway, DatabaseRefused
 from aifarm.store.migrate import migrate
 from aifarm.store.postgres import Postgres
 from aifarm.store.reads import Reads
@@ -56,7 +56,7 @@ def open_store(url: str) -> SqlStore:
             migrate(connection, lambda suffix: database.back_up(connection, suffix))
     except sql.DBAPIError as error:
         database.close()
-        raise DatabaseRefused(database.explain(error.orig)) from error
+        raise DatabaseAway(database.explain(error.orig)) from error
     except BaseException:
         database.close()
         raise
