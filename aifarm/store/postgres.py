@@ -32,7 +32,8 @@ STATEMENT_WAIT = 60
 hold the farm for ever."""
 
 SILENCE = {"tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3}
-"""PostgreSQL notices within 25 s that a leader's machine is gone, and lets its lock go."""
+"""PostgreSQL notices within 25 s that a leader's machine is gone, and lets its lock go; the
+leader notices as soon that PostgreSQL is."""
 
 _READER = {
     "default_transaction_isolation": r"repeatable\ read",
@@ -79,6 +80,10 @@ class Postgres:
             "options": " ".join(map(str, words)).strip(),
             "application_name": f"aifarm {socket.gethostname()} pid {os.getpid()}",
             "connect_timeout": CONNECT_WAIT,
+            "keepalives_idle": SILENCE["tcp_keepalives_idle"],
+            "keepalives_interval": SILENCE["tcp_keepalives_interval"],
+            "keepalives_count": SILENCE["tcp_keepalives_count"],
+            "tcp_user_timeout": 25_000,
         }
         return create_engine(self._url, connect_args=arguments, hide_parameters=True, **options)
 
@@ -135,8 +140,8 @@ class Postgres:
                     raise LeadershipLost(f"Another server leads the farm in {self._place}.")
                 yield self._connection
         except BaseException as error:
-            if not (self._connection.invalidated or isinstance(error, LeadershipLost)):
-                raise  # rolled back, and the lock is still held
+            if not isinstance(error, LeadershipLost) and self._rolled_back():
+                raise
             self._let_go()
             if isinstance(error, LeadershipLost):
                 raise
@@ -192,6 +197,17 @@ class Postgres:
         if state[:2] in ("", "08", "57"):
             return f"The database {self._place} does not answer ({_words(error)})."
         return f"The database {self._place} refused: {_words(error)}."
+
+    def _rolled_back(self) -> bool:
+        """Whether nothing of a failed transaction is left, and the lock is still held."""
+        if self._connection is None or self._connection.invalidated:
+            return False
+        try:
+            # SQLAlchemy leaves the transaction open where its commit was not even tried.
+            self._connection.connection.dbapi_connection.rollback()  # type: ignore[union-attr]
+        except self.dialect.loaded_dbapi.Error:
+            return False
+        return True
 
     def _let_go(self) -> None:
         if self._connection is not None:

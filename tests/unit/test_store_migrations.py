@@ -196,6 +196,8 @@ def test_tasks_of_the_first_version_are_found_by_their_config(tmp_path: Path) ->
     assert (found.task.id, found.about, found.spec.env) == ("kept", About(), {})
     assert [record.deleted_at for record in store.trash()] == [1.0]
     store.close()
+
+
 # ---------------------------------------------------------------- PostgreSQL
 
 

@@ -246,3 +246,11 @@ def test_a_database_that_comes_back_is_read_again(
     assert store.events() == [event(1)]
     cluster.disconnect(url)
     assert store.events() == [event(1)]
+
+
+def test_a_number_that_is_none_is_kept_as_sqlite_keeps_it(
+    store: SqlStore, url: str, cluster: Cluster
+) -> None:
+    with store.transaction() as tx:
+        tx.add_points(RankKey("t", 1, 0), [(1, 1.0, {"loss": None})])
+    assert cluster.do("SELECT last, min, max FROM series", cluster.name(url)) == [(None,) * 3]
