@@ -1,8 +1,10 @@
 """Empty databases of either kind for the tests; PostgreSQL is a real one, started when needed."""
 
 import itertools
+import sqlite3
 import tempfile
 import warnings
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,15 @@ def empty(kind: str, folder: Path) -> str:
     if kind == "sqlite":
         return f"sqlite:///{folder}/farm.db"
     return Cluster.shared().empty()
+
+
+def change(url: str, statement: str) -> None:
+    """As another program does it, behind the back of whoever uses the database."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+            connection.execute(statement)
+    else:
+        Cluster.shared().do(statement, Cluster.name(url))
 
 
 class Cluster:

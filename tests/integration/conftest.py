@@ -23,6 +23,7 @@ def shared_server(
         yield running
 
 
-def database(request: pytest.FixtureRequest, folder: Path) -> str:
+def database(request: pytest.FixtureRequest, folder: Path) -> str | None:
+    """SQLite lies in the data folder by default."""
     kind: str = request.param
-    return empty(kind, folder)
+    return None if kind == "sqlite" else empty(kind, folder)

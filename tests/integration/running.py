@@ -78,6 +78,10 @@ class RunningServer:
         return self.process.wait(timeout=30)
 
     @property
+    def database(self) -> str:
+        return self._settings.get("database") or f"sqlite:///{self.data_dir}/farm.db"
+
+    @property
     def admin_token(self) -> str:
         return (self.data_dir / "admin-token").read_text().strip()
 

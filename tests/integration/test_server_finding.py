@@ -1,9 +1,7 @@
 """Finding, describing, trying again and throwing away tasks, over REST of a real server."""
 
 import hashlib
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import httpx
@@ -11,6 +9,7 @@ import pytest
 
 from aifarm.wire.codec import encode
 from aifarm.wire.live import Subscribe
+from databases import change
 from integration.running import RunningServer
 from integration.scripted import ScriptedAgent
 
@@ -279,9 +278,8 @@ def test_a_server_empties_its_trash_of_what_lay_there_for_a_week(server: Running
     for task_id in (old, new):
         assert http.delete(f"/api/v2/tasks/{task_id}").status_code == 204
     server.stop()
-    with closing(sqlite3.connect(server.data_dir / "farm.db")) as database, database:
-        week = "UPDATE tasks SET deleted_at = deleted_at - 7 * 86400 - 1 WHERE id = ?"
-        database.execute(week, (old,))
+    week = "UPDATE tasks SET deleted_at = deleted_at - 7 * 86400 - 1"
+    change(server.database, f"{week} WHERE id = '{old}'")
     server.start()
     with server.live() as live:  # it is told when it is done
         live.send(encode(Subscribe(["farm"], since=0)).decode())

@@ -1,11 +1,9 @@
 """Two servers on one PostgreSQL, and a database that goes away (FAULTS rows 18 and 35)."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 import aifarm
-from databases import Cluster
+from databases import Cluster, change
 from integration.running import RunningServer, free_port
 
 BODY: dict[str, Any] = {"name": "model", "version": "1.0"}
@@ -126,22 +124,13 @@ def test_a_server_stops_where_another_program_writes(kind: str, url: str, tmp_pa
         server.publish()
         http = server.http()
         task_id = http.post("/api/tasks", json=BODY).json()["id"]
-        meddle(database, "UPDATE tasks SET attempt = 7")
+        change(database, "UPDATE tasks SET attempt = 7")
         refused = http.put(f"/api/tasks/{task_id}/status", json={"status": "paused"})
         assert refused.status_code == 503
         assert process.stderr is not None
         told = process.stderr.read()
         assert server.stop() == 1
     assert "does another program write to it?" in told.splitlines()[-1]
-
-
-def meddle(database: str, statement: str) -> None:
-    if database.startswith("sqlite"):
-        with closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as connection:
-            connection.execute(statement)
-            connection.commit()
-    else:
-        Cluster.shared().do(statement, Cluster.name(database))
 
 
 def test_a_database_that_does_not_answer_at_the_start_is_an_error(tmp_path: Path) -> None:
