@@ -112,7 +112,7 @@ class Farm:
 
         from aifarm.store.tables import metadata
 
-        with self.store._database.reader.connect() as connection:
+        with self.store._database.reading() as connection:
             return {
                 table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
                 for table in metadata.sorted_tables
