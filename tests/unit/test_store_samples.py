@@ -22,7 +22,7 @@ EVERY = 30.0
 
 
 @pytest.fixture(params=KINDS)
-def url(request: pytest.FixtureRequest, tmp_url: str) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return empty(request.param, tmp_path)
 
 
