@@ -20,17 +20,26 @@ from msgspec import Struct
 from tornado.netutil import bind_sockets
 
 from aifarm.app.draft import Draft
-from aifarm.app.errors import FarmError
+from aifarm.app.errors import Deposed, FarmError
 from aifarm.app.facade import Facade, digest_of
 from aifarm.app.facade import Settings as FarmSettings
 from aifarm.app.housekeeping import Housekeeper
+from aifarm.app.ports import Artifacts
 from aifarm.app.records import TokenRecord
 from aifarm.app.writer import WriterThread
 from aifarm.artifacts import ArtifactError, open_artifacts
 from aifarm.core.task import Note
 from aifarm.sdk.config import write_farm_file
-from aifarm.store import StoreError, open_store
-from aifarm.web.app import FarmServer
+from aifarm.store import (
+    DatabaseAway,
+    DatabaseLed,
+    SqlStore,
+    StoreConflict,
+    StoreError,
+    StoreUnavailable,
+    open_store,
+)
+from aifarm.web.app import FarmServer, Front
 from aifarm.web.http import Host
 from aifarm.web.monitor import Monitor
 from aifarm.web.tokens import new_secret
@@ -45,7 +54,11 @@ BLOCKING_THREADS = 4
 
 
 class ServerError(Exception):
-    """The server cannot start, in one sentence for whoever started it."""
+    """The server cannot serve, in one sentence for whoever started it."""
+
+
+class ServerStopped(ServerError):
+    """It did, and must not go on."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -68,34 +81,140 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT. Raises ServerError."""
+    """Serves until SIGTERM or SIGINT. Raises ServerError, or ServerStopped in the middle."""
     asyncio.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:
-    _check(settings)
-    data_dir = _data_dir(settings.data_dir)
-    sockets = _listen(settings.host, settings.port)
-    port = sockets[0].getsockname()[1]
-    token_file = data_dir / "admin-token"
-    loop = asyncio.get_running_loop()
-    ending = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ending.set)
-    try:
-        store = open_store(settings.database or f"sqlite:///{data_dir / 'farm.db'}")
-        artifacts = open_artifacts(settings.artifacts or (data_dir / "artifacts").as_uri())
-    except (StoreError, ArtifactError) as error:
-        raise ServerError(str(error)) from None
-    monitor = Monitor()
-    facade = Facade(
+    with ThreadPoolExecutor(BLOCKING_THREADS, "aifarm-io") as executor:
+        await _Server(settings, executor).serve()
+
+
+class _Server:
+    """One process: it stands by until the database is its own, then leads the farm; where it loses
+    the database, it stands by again."""
+
+    def __init__(self, settings: Settings, executor: ThreadPoolExecutor) -> None:
+        _check(settings)
+        self._settings = settings
+        self._executor = executor
+        self._data_dir = _data_dir(settings.data_dir)
+        self._database = settings.database or f"sqlite:///{self._data_dir / 'farm.db'}"
+        self._sockets = _listen(settings.host, settings.port)
+        try:
+            url = settings.artifacts or (self._data_dir / "artifacts").as_uri()
+            self._artifacts = open_artifacts(url)
+        except ArtifactError as error:
+            raise ServerError(str(error)) from None
+        self._answering = False
+        self._ending = asyncio.Event()
+        self._front = Front()
+        self._http = FarmServer(self._front, ssl_options=_tls(settings))
+
+    async def serve(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._ending.set)
+        while (store := await self._take_over()) is not None:
+            try:
+                await self._lead(store)
+            finally:
+                store.close()
+        self._http.stop()
+        await self._http.close_all_connections()
+
+    async def _take_over(self) -> SqlStore | None:
+        """The store, once this server may write it; None when the server is to end first.
+
+        A database that does not answer is an error of whoever starts the server; later it is
+        waited for.
+        """
+        told = ""
+        while not self._ending.is_set():
+            try:
+                return await asyncio.to_thread(open_store, self._database)
+            except (DatabaseLed, DatabaseAway) as error:
+                away = isinstance(error, DatabaseAway)
+                if away and not self._answering:
+                    raise ServerError(str(error)) from None
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("standing by: %s", told)
+                self._answer()
+                if away:
+                    await self._pause()
+            except StoreError as error:
+                raise ServerError(str(error)) from None
+        return None
+
+    async def _lead(self, store: SqlStore) -> None:
+        """Until the server is to end or may not write any more. Raises ServerStopped."""
+        _clear_spool(self._data_dir)
+        monitor = Monitor()
+        facade = _facade(self._settings, store, self._artifacts, monitor)
+        try:
+            facade.start()
+        except StoreUnavailable as error:
+            if not self._answering:
+                raise ServerError(error.message) from None
+            return  # and stand by again
+        monitor.watch(facade)
+        beside = [asyncio.create_task(monitor.watch_loop())]
+        try:
+            await self._serve_farm(facade, monitor, beside)
+        finally:
+            for task in beside:
+                task.cancel()
+            facade.say_goodbye()
+            await asyncio.to_thread(facade.stop)
+        if isinstance(facade.deposed, StoreConflict):
+            raise ServerStopped(facade.deposed.message)
+        if facade.deposed is not None:
+            log.warning("standing by: %s", facade.deposed.message)
+
+    async def _serve_farm(
+        self, facade: Facade, monitor: Monitor, beside: list[asyncio.Task[None]]
+    ) -> None:
+        """`beside` gets what goes on meanwhile."""
+        settings, data_dir = self._settings, self._data_dir
+        token_file = data_dir / "admin-token"
+        await _first_token(facade, token_file)
+        port = self._sockets[0].getsockname()[1]
+        self._front.lead(_host(settings, facade, monitor, self._executor, data_dir, port))
+        self._answer()
+        scheme = "https" if settings.certfile else "http"
+        log.info("serving %s://%s:%d, data in %s", scheme, settings.host, port, data_dir)
+        beside.append(asyncio.create_task(_keep_house(facade, self._executor)))
+        known_here = write_farm_file(data_dir, _url_here(settings, port), token_file)
+        while not self._ending.is_set() and facade.deposed is None:
+            facade.tick()
+            await self._pause()
+        known_here.unlink(missing_ok=True)
+        self._front.stand_by()
+
+    def _answer(self) -> None:
+        """From now on requests are taken; those that came before have waited."""
+        if not self._answering:
+            self._answering = True
+            self._http.add_sockets(self._sockets)
+
+    async def _pause(self) -> None:
+        """A second, or until the server is to end."""
+        try:
+            async with asyncio.timeout(1.0):
+                await self._ending.wait()
+        except TimeoutError:
+            return
+
+
+def _facade(settings: Settings, store: SqlStore, artifacts: Artifacts, monitor: Monitor) -> Facade:
+    return Facade(
         store,
         artifacts,
         clock=time.time,
         monotonic=time.monotonic,
         new_id=lambda: str(uuid.uuid4()),
         executor=WriterThread(),
-        post=loop.call_soon_threadsafe,
+        post=asyncio.get_running_loop().call_soon_threadsafe,
         settings=FarmSettings(
             lease=settings.lease,
             heartbeat=settings.heartbeat,
@@ -105,29 +224,6 @@ async def _serve(settings: Settings) -> None:
         ),
         observer=monitor,
     )
-    monitor.watch(facade)
-    measuring = asyncio.create_task(monitor.watch_loop())
-    try:
-        facade.start()
-        await _first_token(facade, token_file)
-        with ThreadPoolExecutor(BLOCKING_THREADS, "aifarm-io") as executor:
-            host = _host(settings, facade, monitor, executor, data_dir, port)
-            server = FarmServer(host, ssl_options=_tls(settings))
-            server.add_sockets(sockets)
-            scheme = "https" if settings.certfile else "http"
-            log.info("serving %s://%s:%d, data in %s", scheme, settings.host, port, data_dir)
-            keeping = loop.create_task(_keep_house(facade, executor))
-            known_here = write_farm_file(data_dir, _url_here(settings, port), token_file)
-            await _tick_until(ending, facade)
-            known_here.unlink(missing_ok=True)
-            keeping.cancel()
-            server.stop()
-            facade.say_goodbye()
-            await server.close_all_connections()
-    finally:
-        measuring.cancel()
-        await loop.run_in_executor(None, facade.stop)
-        store.close()
 
 
 def _check(settings: Settings) -> None:
@@ -145,16 +241,20 @@ def _check(settings: Settings) -> None:
 
 
 def _data_dir(path: Path) -> Path:
-    """The folder, made where it is missing, without what a killed server left half received."""
+    """The folder, made where it is missing."""
     path = path.resolve()
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         (path / "spool").mkdir(exist_ok=True)
     except OSError as error:
         raise ServerError(f"The data folder {path} cannot be used: {error.strerror}.") from None
-    for leftover in (path / "spool").iterdir():
-        leftover.unlink()
     return path
+
+
+def _clear_spool(data_dir: Path) -> None:
+    """Removes what a killed server left half received."""
+    for leftover in (data_dir / "spool").iterdir():
+        leftover.unlink()
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
@@ -236,7 +336,12 @@ async def _first_token(facade: Facade, path: Path) -> None:
         draft.set_token(record)
         draft.note(Note("token_created", "The server made the first administrator's token."))
 
-    await facade.write(operation)
+    try:
+        await facade.write(operation)
+    except Deposed:
+        return  # the next start finds no administrator either
+    except FarmError as error:
+        raise ServerError(error.message) from None
     log.info("the administrator's token is in %s", path)
 
 
@@ -265,14 +370,3 @@ async def _keep_house(facade: Facade, executor: ThreadPoolExecutor) -> None:
         except Exception:
             log.exception("tidying up failed, and is tried again later")
         await asyncio.sleep(TIDY_SECONDS)
-
-
-async def _tick_until(ending: asyncio.Event, facade: Facade) -> None:
-    """Ends lapsed leases and sessions until the server is to end."""
-    while not ending.is_set():
-        facade.tick()
-        try:
-            async with asyncio.timeout(1.0):
-                await ending.wait()
-        except TimeoutError:
-            continue

@@ -82,7 +82,7 @@ def _ports(context: click.Context, parameter: click.Parameter, given: str | None
     multiple=True,
     metavar="URL",
     callback=_servers,
-    help="As ws://HOST:8765.",
+    help="As ws://HOST:8765; once for each of the farm's servers.",
 )
 @click.option(
     "--token-file",

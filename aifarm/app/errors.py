@@ -93,3 +93,7 @@ class Unavailable(FarmError):
     """The farm cannot store that now; try again soon."""
 
     code = "SERVICE_UNAVAILABLE"
+
+
+class Deposed(Unavailable):
+    """This server may not write any more; another one does, or will soon."""

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from aifarm.app.draft import Changes, Draft
-from aifarm.app.errors import FarmError
+from aifarm.app.errors import Deposed, FarmError
 from aifarm.app.limits import Limits
 from aifarm.app.links import Links
 from aifarm.app.live import Feed, Mailbox
@@ -171,7 +171,8 @@ class Facade:
             self.submit(_away(client_id), lambda _: None)
 
     def stop(self) -> None:
-        """Ends when what was queued is written. To be called after `say_goodbye`."""
+        """Ends when what was queued is written; blocks until then. To be called after
+        `say_goodbye`."""
         self._writer.stop()
 
     @property
@@ -183,11 +184,6 @@ class Facade:
         """Closes every connection; nobody's lease begins to run by that."""
         self.links.stop_listening()
         self.sessions.close_all(1001, "the server is shutting down")
-
-    def tick(self) -> None:
-        """Ends lapsed leases and expired sessions. To be called each second or so."""
-        self.links.tick()
-        self.sessions.tick()
 
     def submit(self, operation: Operation, done: Done) -> None:
         """`done` gets the operation's value, or the FarmError, once it is durable."""
@@ -207,6 +203,19 @@ class Facade:
 
         self.submit(operation, done)
         return await future
+
+    @property
+    def deposed(self) -> Deposed | None:
+        """Why this farm is over, where it is: another server may write now, or somebody does."""
+        return self._writer.deposed
+
+    def tick(self) -> None:
+        """To be called each second: ends lapsed leases and expired sessions, and finds out whether
+        it may still write, so that a farm where nothing happens does not go on after another has
+        taken over."""
+        self.links.tick()
+        self.sessions.tick()
+        self.submit(_empty_transaction, lambda _: None)
 
     def authenticate(self, secret: str) -> Principal | None:
         """Whose token this is, if it is one and still valid."""
@@ -276,6 +285,11 @@ class Facade:
 def digest_of(secret: str) -> str:
     """How a token is kept: secrets are random and long, so one round of sha256 is enough."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _empty_transaction(draft: Draft) -> None:
+    with draft.store.transaction():
+        pass
 
 
 def _away(client_id: str) -> Operation:

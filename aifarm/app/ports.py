@@ -93,8 +93,9 @@ class Write(Protocol):
 
 
 class Store(Protocol):
-    """Durable truth. `transaction` belongs to the one writer thread; every other method reads
-    committed data, may be called from any thread, and blocks."""
+    """Durable truth. `transaction` belongs to the one writer thread, and raises Deposed where it
+    may not write any more; every other method reads committed data, may be called from any
+    thread, and blocks."""
 
     @property
     def kind(self) -> str:

@@ -10,10 +10,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from aifarm.app.draft import Changes, Draft
-from aifarm.app.errors import FarmError, Unavailable
+from aifarm.app.errors import Deposed, FarmError, Unavailable
 from aifarm.app.observer import Observer
 from aifarm.app.ports import Clock, Store
 
@@ -47,7 +48,10 @@ class Writer:
     gives every operation's value to its caller.
 
     `post` hands a call to where the rest of the server runs: the event loop's thread, or inline.
+    `deposed` says why nothing is written any more: whoever owns the writer must make a new one.
     """
+
+    deposed: Deposed | None = None
 
     def __init__(
         self,
@@ -67,13 +71,16 @@ class Writer:
         self._deliver = deliver
         self._observer = observer
         self._queue: deque[tuple[Operation, Done]] = deque()
+        self._stopped = False
 
     def start(self) -> None:
         self._executor.start(self.run)
 
     def stop(self) -> None:
-        """Ends after what is queued has been written."""
+        """Ends after what is queued has been written; what comes later is refused."""
         self._executor.stop()
+        self._stopped = True
+        self._refuse()
 
     @property
     def queued(self) -> int:
@@ -82,7 +89,10 @@ class Writer:
     def submit(self, operation: Operation, done: Done) -> None:
         """Queues an operation. It must touch nothing but the draft it is given."""
         self._queue.append((operation, done))
-        self._executor.wake()
+        if self._stopped:
+            self._refuse()
+        else:
+            self._executor.wake()
 
     def run(self) -> None:
         """Writes batches until the queue is empty."""
@@ -92,11 +102,22 @@ class Writer:
             if size >= SIBLINGS:
                 self._executor.linger(COMMIT_DELAY)
 
+    def _refuse(self) -> None:
+        refusal = self.deposed or Deposed()
+        while True:
+            try:
+                _, done = self._queue.popleft()
+            except IndexError:
+                return
+            self._post(partial(_answer, [(done, refusal)]))
+
     def _write(self, batch: list[tuple[Operation, Done]]) -> None:
         draft = self._draft
         draft.at = self._clock()
         replies: list[tuple[Done, Any]] = []
         try:
+            if self.deposed is not None:
+                raise self.deposed
             for operation, done in batch:
                 replies.append((done, self._apply(operation)))
             draft.place()
@@ -107,6 +128,8 @@ class Writer:
                 self._observer.committed(len(batch), time.perf_counter() - began)
         except Exception as error:
             draft.drop()
+            if isinstance(error, Deposed):
+                self.deposed = error
             refusal = error if isinstance(error, FarmError) else Unavailable()
             if refusal is not error:
                 log.exception("a batch of %d could not be written", len(batch))
@@ -119,6 +142,8 @@ class Writer:
         mark = self._draft.savepoint()
         try:
             return operation(self._draft)
+        except Deposed:
+            raise
         except FarmError as error:
             self._draft.rollback(mark)
             return error

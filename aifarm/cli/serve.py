@@ -47,7 +47,11 @@ def _from_file(context: click.Context, parameter: click.Parameter, file: Path | 
     show_default="the platform's data folder",
     help="Database, checkpoints, packages and the first administrator's token.",
 )
-@click.option("--database", metavar="URL", help="Default: SQLite in the data folder.")
+@click.option(
+    "--database",
+    metavar="URL",
+    help="postgresql+psycopg://NAME:PASSWORD@HOST/DATABASE; default: SQLite in the data folder.",
+)
 @click.option("--artifacts", metavar="URL", help="Any fsspec URL; default: the data folder.")
 @click.option("--certfile", type=click.Path(path_type=Path, dir_okay=False), help="TLS.")
 @click.option("--keyfile", type=click.Path(path_type=Path, dir_okay=False))
@@ -70,11 +74,14 @@ def server(**options: Any) -> None:
     --connections  sockets that one token may have open
 
     The first start writes the administrator's token to admin-token in the data folder.
+
+    A second server on the same PostgreSQL database stands by and takes over when the first is
+    gone; give both the same --artifacts.
     """
     import logging
 
     try:
-        from aifarm.server import ServerError, Settings, run
+        from aifarm.server import ServerError, ServerStopped, Settings, run
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"The server needs {error.name}: install aifarm with the extra `server`."
@@ -83,6 +90,8 @@ def server(**options: Any) -> None:
     logging.getLogger("aifarm").setLevel(logging.INFO)
     try:
         run(Settings(**options))
+    except ServerStopped as error:
+        raise click.ClickException(str(error)) from None
     except ServerError as error:
         raise click.UsageError(str(error)) from None
 

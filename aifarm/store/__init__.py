@@ -1,6 +1,14 @@
 """The durable truth: tasks, clients, events, metrics and logs in a SQL database."""
 
-from aifarm.store.errors import DatabaseRefused, StoreConflict, StoreError, StoreUnavailable
+from aifarm.store.errors import (
+    DatabaseAway,
+    DatabaseLed,
+    DatabaseRefused,
+    LeadershipLost,
+    StoreConflict,
+    StoreError,
+    StoreUnavailable,
+)
 from aifarm.store.store import SqlStore, open_store
 
 __all__ = [
@@ -9,5 +17,8 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "StoreConflict",
+    "LeadershipLost",
     "DatabaseRefused",
+    "DatabaseAway",
+    "DatabaseLed",
 ]

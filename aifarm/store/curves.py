@@ -223,5 +223,5 @@ def _data(
 
 
 def _number(stored: float | None) -> float:
-    """SQLite keeps NaN as NULL."""
+    """NaN is kept as NULL."""
     return nan if stored is None else stored

@@ -26,6 +26,7 @@ from aifarm.app.search import Position, Search
 from aifarm.core.client import Hold
 from aifarm.core.task import FINAL, RankKey, State
 from aifarm.store import curves, samples, tables
+from aifarm.store.database import Database
 from aifarm.store.errors import StoreConflict, StoreUnavailable
 from aifarm.store.rows import (
     ATTEMPTS,
@@ -39,7 +40,6 @@ from aifarm.store.rows import (
     UPLOADS,
 )
 from aifarm.store.search import behind, clauses, conditions, keys
-from aifarm.store.sqlite import SqliteFile
 
 _NOT_FINAL = [str(state) for state in State if state not in FINAL]
 
@@ -47,7 +47,7 @@ _NOT_FINAL = [str(state) for state in State if state not in FINAL]
 class Reads:
     """Every method raises StoreUnavailable where the database fails."""
 
-    def __init__(self, database: SqliteFile) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
         self._closed = False
 
@@ -355,7 +355,7 @@ class Reads:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         """One snapshot of what is committed."""
-        with self._explained(), self._database.reader.connect() as connection:
+        with self._explained(), self._database.reading() as connection:
             yield connection
 
     @contextmanager

@@ -8,17 +8,16 @@ import fcntl
 import os
 import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import Dialect, Engine, Table, create_engine, event
+from sqlalchemy import Connection, Dialect, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.pool import NullPool, QueuePool
 
+from aifarm.store.database import READERS
 from aifarm.store.errors import DatabaseRefused
-
-READERS = 4
-"""Connections that read at once; further readers wait."""
 
 LOCK_WAIT = 5.0
 """Seconds to wait for another program that has locked the file."""
@@ -49,16 +48,17 @@ class SqliteFile:
                     "choose a data folder on a local disk."
                 )
         self._lock = _lock(path)
-        self.migrator = self._engine("rwc", _WRITER, poolclass=NullPool)
-        self.writer = self._engine("rwc", (*_WRITER, "foreign_keys=ON"), poolclass=NullPool)
-        self.reader = self._engine("ro", _READER, poolclass=QueuePool, pool_size=READERS)
-        event.listen(self.migrator, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
-        event.listen(self.writer, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
-        event.listen(self.reader, "begin", lambda c: c.exec_driver_sql("BEGIN"))
+        self._migrator = self._engine("rwc", _WRITER, poolclass=NullPool)
+        self._writer = self._engine("rwc", (*_WRITER, "foreign_keys=ON"), poolclass=NullPool)
+        self._reader = self._engine("ro", _READER, poolclass=QueuePool, pool_size=READERS)
+        event.listen(self._migrator, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(self._writer, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(self._reader, "begin", lambda c: c.exec_driver_sql("BEGIN"))
+        self._connection: Connection | None = None
 
     @property
     def dialect(self) -> Dialect:
-        return self.writer.dialect
+        return self._writer.dialect
 
     def _engine(self, mode: str, pragmas: tuple[str, ...], **options: object) -> Engine:
         def connect() -> sqlite3.Connection:
@@ -76,11 +76,33 @@ class SqliteFile:
 
         return create_engine("sqlite://", creator=connect, hide_parameters=True, **options)
 
-    def back_up(self, suffix: str) -> None:
-        """A consistent copy beside the file, whole or not there; its name ends with `suffix`.
+    @contextmanager
+    def opening(self) -> Iterator[Connection]:
+        """Without foreign keys: a migration may build tables anew."""
+        with self._migrator.begin() as connection:
+            yield connection
 
-        Raises DatabaseRefused.
-        """
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """After a failure nothing is known for sure: the next one begins with a new connection."""
+        try:
+            if self._connection is None:
+                self._connection = self._writer.connect()
+            with self._connection.begin():
+                yield self._connection
+        except BaseException:
+            if self._connection is not None:
+                self._connection.invalidate()
+                self._disconnect()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        with self._reader.connect() as connection:
+            yield connection
+
+    def back_up(self, connection: Connection, suffix: str) -> None:
+        """A file beside this one, whole or not there; its name ends with `suffix`."""
         target = self.path.with_name(f"{self.path.name}.{suffix}")
         unfinished = target.with_name(f"{target.name}.unfinished")
         try:
@@ -98,7 +120,6 @@ class SqliteFile:
 
     @staticmethod
     def upsert(table: Table) -> Insert:
-        """Inserts a whole row, or updates the row that has the same primary key."""
         statement = insert(table)
         keys = set(table.primary_key.columns)
         return statement.on_conflict_do_update(
@@ -107,7 +128,6 @@ class SqliteFile:
         )
 
     def explain(self, error: BaseException | None) -> str:
-        """One sentence about a failed statement."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             return f"The database's disk is full: free some space for {self.path}."
@@ -121,11 +141,16 @@ class SqliteFile:
             return f"{self.path} is damaged or no SQLite database ({error})."
         return f"The database {self.path} refused: {error}."
 
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
     def close(self) -> None:
-        """After this another server may open the file."""
-        self.reader.dispose()
-        self.writer.dispose()
-        self.migrator.dispose()
+        self._reader.dispose()  # the writer goes last: it checkpoints
+        self._disconnect()
+        self._writer.dispose()
+        self._migrator.dispose()
         os.close(self._lock)
 
 

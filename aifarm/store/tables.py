@@ -5,6 +5,7 @@ is a column; nested values are JSON text. A change here needs a migration beside
 """
 
 import json
+from math import isnan
 from typing import Any
 
 import msgspec
@@ -34,6 +35,17 @@ class PlainText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else plain(value)
+
+
+class Number(TypeDecorator[float]):
+    """A number, or NULL where it is none: SQLite keeps NaN so by itself, and NULL sorts alike
+    everywhere."""
+
+    impl = Double
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
+        return None if value is None or isnan(value) else value
 
 
 class Json(TypeDecorator[Any]):
@@ -265,9 +277,9 @@ series = Table(
     Column("sealed", BigInteger, nullable=False),
     Column("first_step", BigInteger, nullable=False),
     Column("last_step", BigInteger, nullable=False),
-    Column("last", Double),
-    Column("min", Double),
-    Column("max", Double),
+    Column("last", Number),
+    Column("min", Number),
+    Column("max", Number),
 )
 Index(
     "ix_series_task_id",
@@ -349,4 +361,12 @@ idempotency = Table(
     Column("body", String, nullable=False),
     Column("task_id", String, nullable=False),
     Column("at", Double, nullable=False),
+)
+
+# Who writes a database that several servers know: `epoch` grows by one when another begins to.
+leader = Table(
+    "leader",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
 )

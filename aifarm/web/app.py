@@ -4,7 +4,9 @@ from functools import partial
 from typing import Any
 
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.iostream import IOStream
+from tornado.routing import Router
 from tornado.web import Application, RequestHandler
 
 from aifarm.app.errors import InvalidRequest
@@ -14,6 +16,7 @@ from aifarm.web.http import Host
 from aifarm.web.monitor import Monitor
 from aifarm.web.routes import ROUTES
 from aifarm.web.sockets import AgentSocket, LiveSocket
+from aifarm.web.standby import standby
 from aifarm.wire.agent import MAX_MESSAGE
 from aifarm.wire.rest import MAX_BODY
 
@@ -55,15 +58,33 @@ def _measure(monitor: Monitor, handler: RequestHandler) -> None:
         monitor.answered(method or "", path, handler.get_status(), handler.request.request_time())
 
 
+class Front(Router):
+    """Where requests come in: each goes to the farm, or to a standby, as it is at that moment."""
+
+    def __init__(self) -> None:
+        self.stand_by()
+
+    def lead(self, host: Host) -> None:
+        self.host: Host | None = host
+        self._now = application(host)
+
+    def stand_by(self) -> None:
+        self.host = None
+        self._now = standby()
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate:
+        return self._now.find_handler(request, **kwargs)
+
+
 class FarmServer(HTTPServer):
-    """Serves `application(host)`, within limits, and answers what is not HTTP as all else."""
+    """Serves what is behind `front`, within limits; what is not HTTP gets the envelope too."""
 
-    host: Host
+    front: Front
 
-    def initialize(self, host: Host, **options: Any) -> None:
-        self.host = host
+    def initialize(self, front: Front, **options: Any) -> None:
+        self.front = front
         super().initialize(
-            application(host),
+            front,
             max_body_size=MAX_BODY,  # of handlers that do not count for themselves
             max_buffer_size=2 * MAX_MESSAGE,
             max_header_size=MAX_HEADERS,
@@ -89,7 +110,8 @@ class FarmServer(HTTPServer):
             "Content-Length": str(len(body)),
             "Connection": "close",
             "X-API-Version": "1.0",
-            **self.host.facade.limits.open(address).headers,
         }
+        if self.front.host is not None:
+            headers |= self.front.host.facade.limits.open(address).headers
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"HTTP/1.1 400 Bad Request\r\n{lines}\r\n".encode() + body

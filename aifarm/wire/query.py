@@ -17,7 +17,7 @@ MAX_LINES = 10_000
 Word = Annotated[str, Meta(max_length=256)]
 Words = Annotated[str, Meta(max_length=2048)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
-Index = Annotated[int, Meta(ge=0, le=2**31)]
+Index = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class Query(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):

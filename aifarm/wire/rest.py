@@ -663,7 +663,9 @@ class ClientFullList(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True):
-    status: str
+    """`standby`: the server lives, and another one leads the farm."""
+
+    status: Literal["ok", "standby"]
     version: str
 
 

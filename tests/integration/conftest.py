@@ -3,17 +3,27 @@ from pathlib import Path
 
 import pytest
 
+from databases import KINDS, empty
 from integration.running import RunningServer
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
-    with RunningServer(tmp_path / "farm data") as running:
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
+    with RunningServer(tmp_path / "farm data", database=database(request, tmp_path)) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+@pytest.fixture(scope="module", params=KINDS)
+def shared_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
     """For tests that leave nothing behind that another would mind; it never throttles them."""
-    with RunningServer(tmp_path_factory.mktemp("farm"), rate_limit=1_000_000) as running:
+    folder = tmp_path_factory.mktemp("farm")
+    with RunningServer(folder, database=database(request, folder), rate_limit=1_000_000) as running:
         yield running
+
+
+def database(request: pytest.FixtureRequest, folder: Path) -> str | None:
+    """SQLite lies in the data folder by default."""
+    kind: str = request.param
+    return None if kind == "sqlite" else empty(kind, folder)

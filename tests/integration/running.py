@@ -65,6 +65,11 @@ class RunningServer:
         command = [sys.executable, "-c", code, str(self.data_dir)]
         with self.log.open("ab") if self.log is not None else nullcontext() as log:
             self.process = subprocess.Popen(command, stderr=log)
+        self.until_healthy()
+
+    def until_healthy(self) -> None:
+        """It leads the farm, or stands by."""
+        assert self.process is not None
         retry = httpx.HTTPTransport(retries=0)
         with httpx.Client(transport=retry) as client:
             while self.process.poll() is None:
@@ -88,6 +93,10 @@ class RunningServer:
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.wait(timeout=30)
+
+    @property
+    def database(self) -> str:
+        return self._settings.get("database") or f"sqlite:///{self.data_dir}/farm.db"
 
     @property
     def admin_token(self) -> str:

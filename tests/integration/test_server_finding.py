@@ -1,10 +1,7 @@
 """Finding, describing, trying again and throwing away tasks, over REST of a real server."""
 
 import hashlib
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +9,7 @@ import pytest
 
 from aifarm.wire.codec import encode
 from aifarm.wire.live import Subscribe
+from databases import change
 from integration.running import RunningServer
 from integration.scripted import ScriptedAgent
 
@@ -273,24 +271,22 @@ def test_a_deleted_task_is_gone_until_it_is_restored(ada: httpx.Client, ben: htt
     refused(ada.post(f"{path}/restore"), 404)
 
 
-def test_a_server_empties_its_trash_of_what_lay_there_for_a_week(tmp_path: Path) -> None:
-    with RunningServer(tmp_path) as server:
-        server.publish()
-        http = server.http()
-        old, new = (submit(http)["id"] for _ in range(2))
-        for task_id in (old, new):
-            assert http.delete(f"/api/v2/tasks/{task_id}").status_code == 204
-        server.stop()
-        with closing(sqlite3.connect(tmp_path / "farm.db")) as database, database:
-            week = "UPDATE tasks SET deleted_at = deleted_at - 7 * 86400 - 1 WHERE id = ?"
-            database.execute(week, (old,))
-        server.start()
-        with server.live() as live:  # it is told when it is done
-            live.send(encode(Subscribe(["farm"], since=0)).decode())
-            while b'"purged"' not in live.recv(timeout=20, decode=False):
-                pass
-        listed = server.http().get("/api/v2/tasks", params={"deleted": "true"})
-        assert ids(listed) == [new]
+def test_a_server_empties_its_trash_of_what_lay_there_for_a_week(server: RunningServer) -> None:
+    server.publish()
+    http = server.http()
+    old, new = (submit(http)["id"] for _ in range(2))
+    for task_id in (old, new):
+        assert http.delete(f"/api/v2/tasks/{task_id}").status_code == 204
+    server.stop()
+    week = "UPDATE tasks SET deleted_at = deleted_at - 7 * 86400 - 1"
+    change(server.database, f"{week} WHERE id = '{old}'")
+    server.start()
+    with server.live() as live:  # it is told when it is done
+        live.send(encode(Subscribe(["farm"], since=0)).decode())
+        while b'"purged"' not in live.recv(timeout=20, decode=False):
+            pass
+    listed = server.http().get("/api/v2/tasks", params={"deleted": "true"})
+    assert ids(listed) == [new]
 
 
 # ---------------------------------------------------------------- checkpoints and children

@@ -1,9 +1,8 @@
-"""The real facade, inline on the virtual clock, over a real SQLite file; it can crash."""
+"""The real facade, inline on the virtual clock, over a real database; it can crash."""
 
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from aifarm.app.errors import FarmError, Unavailable
@@ -44,10 +43,10 @@ class FaultyStore:
 class SimServer:
     """`facade` is None while it is down; `deaf` in the instant between a commit and the crash."""
 
-    def __init__(self, clock: Clockwork, chance: random.Random, database: Path) -> None:
+    def __init__(self, clock: Clockwork, chance: random.Random, url: str) -> None:
         self._clock = clock
         self._chance = chance
-        self._url = f"sqlite:///{database}"
+        self._url = url
         self._channels: list[Channel] = []
         self._ids = 0
         self.crash_chance = 0.0

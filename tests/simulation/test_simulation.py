@@ -20,6 +20,7 @@ from aifarm.core.task import FINAL, State
 from aifarm.store import open_store
 from aifarm.wire.rest import CreateTask, RequirementsBody, UpdateStatus
 from aifarm_agent.events import RankKey
+from databases import Cluster
 from simulation.agents import SimAgent, Worker
 from simulation.clockwork import Clockwork
 from simulation.server import USERS, SimServer
@@ -31,6 +32,10 @@ else:
     SEEDS = range(int(os.environ.get("SEEDS", "200")))
 
 
+POSTGRESQL_SEEDS = SEEDS[:20]
+"""Histories on PostgreSQL: the farm is the same, a commit costs more."""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """In memory where there is such a place: processes die here, power does not fail."""
@@ -40,20 +45,28 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Migrated once; each history starts from a copy."""
     path = tmp_path_factory.mktemp("simulation") / "farm.db"
     open_store(f"sqlite:///{path}").close()
     return path
 
 
+@pytest.fixture(scope="module")
+def empty_postgresql() -> str:
+    """As `empty_file`."""
+    url = Cluster.shared().empty()
+    open_store(url).close()
+    return url
+
+
 class World:
     """Three workstations, two submitters, one server, and what befalls them."""
 
-    def __init__(self, seed: int, database: Path, folder: Path) -> None:
+    def __init__(self, seed: int, url: str, folder: Path) -> None:
         self.chance = random.Random(seed)
         self.clock = Clockwork()
-        self.server = SimServer(self.clock, self.chance, database)
+        self.server = SimServer(self.clock, self.chance, url)
         launched: dict[RankKey, Worker] = {}
         self.agents = [
             SimAgent(
@@ -140,11 +153,23 @@ class World:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_task_ends_and_the_record_makes_sense(
-    seed: int, empty_database: Path, folder: Path
+    seed: int, empty_file: Path, folder: Path
 ) -> None:
     database = folder / "farm.db"
-    shutil.copy(empty_database, database)
-    world = World(seed, database, folder)
+    shutil.copy(empty_file, database)
+    history(seed, f"sqlite:///{database}", folder)
+
+
+@pytest.mark.parametrize("seed", POSTGRESQL_SEEDS)
+def test_so_it_is_on_postgresql(seed: int, empty_postgresql: str, folder: Path) -> None:
+    url = Cluster.shared().copy(empty_postgresql)
+    history(seed, url, folder)
+    Cluster.shared().drop(url)
+
+
+def history(seed: int, url: str, folder: Path) -> None:
+    """One world's storm and calm, and what must be true of it in the end."""
+    world = World(seed, url, folder)
     world.storm()
     world.calm()
     facade = world.server.facade

@@ -37,6 +37,7 @@ class Crowd:
             lambda: self.now,
             lambda: self.now,
             lambda _: None,
+            lambda _: None,
             lease=LEASE,
             heartbeat=10.0,
             reattach=REATTACH,

@@ -9,7 +9,7 @@ import pytest
 
 from aifarm.app import operations
 from aifarm.app.draft import ROUTINE_EVENTS, Draft
-from aifarm.app.errors import Conflict, FarmError, Unavailable
+from aifarm.app.errors import Conflict, Deposed, FarmError, Unavailable
 from aifarm.app.facade import Facade, Settings
 from aifarm.app.scopes import Principal
 from aifarm.app.writer import Inline
@@ -24,11 +24,12 @@ BODY = CreateTask(name="model", url="http://elsewhere/models/model/1")
 
 
 class Disk:
-    """The real store; `full` makes every commit fail."""
+    """The real store; `full` makes every commit fail, `deposes` for good."""
 
     def __init__(self, path: Path) -> None:
         self.store = open_store(f"sqlite:///{path}")
         self.full = False
+        self.deposes: Deposed | None = None
         self.commits = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -40,6 +41,8 @@ class Disk:
             yield tx
             if self.full:
                 raise Unavailable("The database's disk is full.")
+            if self.deposes is not None:
+                raise self.deposes
         self.commits += 1
 
 
@@ -151,6 +154,30 @@ def test_an_idempotency_key_holds_within_one_batch(farm: Farm) -> None:
     farm.ask(both)
     assert len({answer.task.id for answer in answers}) == 1
     assert farm.disk.store.tasks().total == 1
+
+
+def test_who_may_not_write_any_more_writes_nothing_more(farm: Farm) -> None:
+    before = farm.create()
+    farm.disk.deposes = Deposed("Another server leads.")
+    refused = farm.create()
+    farm.disk.deposes = None
+    assert farm.facade.deposed is refused
+    assert farm.create() is refused
+    assert farm.disk.store.tasks().items[0].task.id == before.task.id
+    assert farm.disk.store.tasks().total == 1
+
+
+def test_a_farm_where_nothing_happens_hears_that_another_took_over(farm: Farm) -> None:
+    farm.facade.tick()
+    assert farm.facade.deposed is None
+    farm.disk.deposes = Deposed()
+    farm.facade.tick()
+    assert farm.facade.deposed is farm.disk.deposes
+
+
+def test_what_comes_after_the_end_is_refused_and_does_not_wait(farm: Farm) -> None:
+    farm.facade.stop()
+    assert isinstance(farm.create(), Deposed)
 
 
 def test_reading_operations_write_nothing(farm: Farm) -> None:

@@ -1,23 +1,22 @@
 """Metric points through the store: nothing lost, one line per metric, as coarse as asked for."""
 
-import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isnan, nan
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from aifarm.app.records import MetricPart, Points, Series, TaskRecord, TaskSpec
 from aifarm.core.task import RankKey, State, Task
 from aifarm.store import SqlStore, open_store
 from aifarm.store.blocks import BLOCK, BUCKETS
 from aifarm.store.metrics import SEALED_AT_ONCE
+from databases import KINDS, empty
 
 Row = tuple[int, float, float]
 """(step, time, value)"""
@@ -31,7 +30,7 @@ class Failed(Exception):
 class Farm:
     """A store beside a model of what it should hold."""
 
-    path: Path
+    url: str
     store: SqlStore
     tasks: int = 0
     clock: int = 0
@@ -44,7 +43,7 @@ class Farm:
 
     def reopen(self) -> None:
         self.store.close()
-        self.store = open_store(f"sqlite:///{self.path}")
+        self.store = open_store(self.url)
 
     def points(self, names: str, count: int, step: int) -> Points:
         """`count` points from `step` on, each with all `names`; those of "ragged" are irregular."""
@@ -98,16 +97,19 @@ class Farm:
 
     def rows(self, level: int) -> list[int]:
         """Lengths of the task's rows of `level`, in order."""
-        with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as connection:
-            query = """SELECT blocks.length FROM blocks JOIN series ON series.id = series_id
-                       WHERE task_id = ? AND level = ? ORDER BY series_id, start"""
-            return [length for (length,) in connection.execute(query, (self.task_id, level))]
+        query = """SELECT blocks.length FROM blocks JOIN series ON series.id = series_id
+                   WHERE task_id = :task AND level = :level ORDER BY series_id, start"""
+        with self.store._database.reading() as connection:
+            found = connection.execute(text(query), {"task": self.task_id, "level": level})
+            return list(found.scalars())
 
 
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    path = tmp_path_factory.mktemp("metrics") / "farm.db"
-    farm = Farm(path, open_store(f"sqlite:///{path}"))
+@pytest.fixture(scope="module", params=KINDS)
+def farm(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Farm]:
+    url = empty(request.param, tmp_path_factory.mktemp("metrics"))
+    farm = Farm(url, open_store(url))
     yield farm
     farm.store.close()
 
@@ -272,7 +274,7 @@ def test_a_failed_commit_leaves_memory_as_it_was(farm: Farm) -> None:
     def fail(_: object) -> None:
         raise Failed
 
-    engine = farm.store._database.writer
+    engine = farm.store._database._writer
     event.listen(engine, "commit", fail)
     for _ in range(2):
         farm.add(1, farm.points("loss", 10, BLOCK - 1), lost=True)

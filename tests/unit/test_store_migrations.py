@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from msgspec.structs import replace
 from sqlalchemy import Engine, MetaData, Table, create_engine, inspect
 
 from aifarm.app.records import About, EventRecord
 from aifarm.app.search import Search, condition
-from aifarm.store import DatabaseRefused, migrate, open_store
+from aifarm.store import DatabaseRefused, StoreConflict, migrate, open_store
 from aifarm.store.tables import metadata
+from databases import Cluster
 
 EVENT = EventRecord(1, 1.0, "submitted", "…")
 
@@ -86,8 +89,7 @@ def shape(engine: Engine) -> dict[str, Any]:
     }
 
 
-def test_the_migrations_make_exactly_the_tables(path: Path) -> None:
-    migrated, made = create_engine(url(path)), create_engine("sqlite://")
+def the_same(migrated: Engine, made: Engine) -> None:
     metadata.create_all(made)
     assert shape(migrated) == shape(made)
     with migrated.connect() as connection:
@@ -95,6 +97,10 @@ def test_the_migrations_make_exactly_the_tables(path: Path) -> None:
         assert compare_metadata(context, metadata) == []
     migrated.dispose()
     made.dispose()
+
+
+def test_the_migrations_make_exactly_the_tables(path: Path) -> None:
+    the_same(create_engine(url(path)), create_engine("sqlite://"))
 
 
 def test_a_database_that_is_up_to_date_is_left_alone(path: Path) -> None:
@@ -190,3 +196,89 @@ def test_tasks_of_the_first_version_are_found_by_their_config(tmp_path: Path) ->
     assert (found.task.id, found.about, found.spec.env) == ("kept", About(), {})
     assert [record.deleted_at for record in store.trash()] == [1.0]
     store.close()
+
+
+# ---------------------------------------------------------------- PostgreSQL
+
+
+@pytest.fixture
+def place() -> Iterator[str]:
+    """As `path`, in PostgreSQL."""
+    cluster = Cluster.shared()
+    place = cluster.empty()
+    store = open_store(place)
+    with store.transaction() as tx:
+        tx.add_event(EVENT)
+    store.close()
+    yield place
+    cluster.drop(place)
+
+
+def test_the_migrations_make_exactly_the_tables_of_postgresql(place: str) -> None:
+    made = Cluster.shared().empty()
+    the_same(create_engine(place), create_engine(made))
+    Cluster.shared().drop(made)
+
+
+def test_an_older_postgresql_database_is_copied_and_then_migrated(
+    place: str, next_version: Any
+) -> None:
+    next_version()
+    store = open_store(place)
+    assert store.events() == [EVENT]
+    store.close()
+    engine = create_engine(place)
+    assert "extra" in inspect(engine).get_table_names()
+    assert "extra" not in inspect(engine).get_table_names(schema="before-next")
+    engine.dispose()
+
+
+def test_the_copied_schema_serves_the_older_version(
+    place: str, next_version: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_version()
+    open_store(place).close()
+    monkeypatch.undo()
+    with pytest.raises(DatabaseRefused, match="newer AI Farm"):
+        open_store(place)
+    cluster = Cluster.shared()
+    cluster.do("DROP SCHEMA public CASCADE", cluster.name(place))
+    cluster.do('ALTER SCHEMA "before-next" RENAME TO public', cluster.name(place))
+    store = open_store(place)
+    with store.transaction() as tx:
+        tx.add_event(replace(EVENT, id=2))
+    with pytest.raises(StoreConflict), store.transaction() as tx:
+        tx.add_event(EVENT)
+    assert [event.id for event in store.events()] == [1, 2]
+    store.close()
+
+
+def test_a_postgresql_migration_that_fails_leaves_the_database_as_it_was(
+    place: str, next_version: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = create_engine(place)
+    tables = shape(before)
+    next_version(more='raise RuntimeError("the disk went away")')
+    with pytest.raises(RuntimeError):
+        open_store(place)
+    assert shape(before) == tables
+    assert "before-next" not in inspect(before).get_schema_names()
+    before.dispose()
+    monkeypatch.undo()
+    store = open_store(place)
+    assert store.events() == [EVENT]
+    store.close()
+
+
+def test_without_the_right_to_make_a_copy_nothing_is_migrated(
+    place: str, next_version: Any
+) -> None:
+    cluster = Cluster.shared()
+    name = cluster.name(place)
+    cluster.do("CREATE ROLE ben LOGIN")
+    cluster.do("GRANT ALL ON ALL TABLES IN SCHEMA public TO ben", name)
+    next_version()
+    with pytest.raises(DatabaseRefused, match=r"not migrated, because no copy .*permission denied"):
+        open_store(place.replace("postgres@", "ben@"))
+    cluster.do("DROP OWNED BY ben", name)
+    cluster.do("DROP ROLE ben")

@@ -15,19 +15,20 @@ from aifarm.store.samples import BLOCK, COARSE, FULL, KEPT, TOGETHER
 from aifarm.store.store import SqlStore
 from aifarm.store.tables import samples
 from aifarm.wire import agent as wire
+from databases import KINDS, empty
 
 START = 1_700_000_000.0
 EVERY = 30.0
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "farm.db"
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return empty(request.param, tmp_path)
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[SqlStore]:
-    opened = open_store(f"sqlite:///{path}")
+def store(url: str) -> Iterator[SqlStore]:
+    opened = open_store(url)
     yield opened
     opened.close()
 
@@ -52,7 +53,7 @@ def add_with_conflict(store: SqlStore, one: ClientSample) -> None:
 
 
 def rows(store: SqlStore) -> int:
-    with store._database.reader.connect() as connection:
+    with store._database.reading() as connection:
         counted: int = connection.execute(select(func.count()).select_from(samples)).scalar_one()
     return counted
 
@@ -67,11 +68,11 @@ def test_samples_share_rows_and_are_read_as_they_were(store: SqlStore) -> None:
     assert store.samples("ws2", START, START + 1e6) == []
 
 
-def test_an_open_row_goes_on_after_a_restart_and_after_a_failed_commit(path: Path) -> None:
-    store = open_store(f"sqlite:///{path}")
+def test_an_open_row_goes_on_after_a_restart_and_after_a_failed_commit(url: str) -> None:
+    store = open_store(url)
     add(store, sample(0))
     store.close()
-    store = open_store(f"sqlite:///{path}")
+    store = open_store(url)
     add(store, sample(1))
     with pytest.raises(StoreConflict):
         add_with_conflict(store, sample(2))

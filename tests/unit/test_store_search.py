@@ -1,6 +1,6 @@
 """What lists can be asked for: the grammar, and SQL against a plain reading of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cmp_to_key
 from pathlib import Path
@@ -32,10 +32,7 @@ from aifarm.app.search import (
 from aifarm.core.task import RankKey, State, Task
 from aifarm.store import open_store
 from aifarm.wire.query import TaskQuery
-
-DATABASES: dict[str, Callable[[Path], str]] = {
-    "sqlite": lambda folder: f"sqlite:///{folder}/farm.db"
-}
+from databases import KINDS, empty
 
 # ---------------------------------------------------------------- the grammar
 
@@ -281,18 +278,18 @@ def _in_order(told: list[Told], by: Order) -> list[str]:
     return [one.record.task.id for one in sorted(told, key=cmp_to_key(compare))]
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store = open_store(DATABASES[request.param](tmp_path))
+    store = open_store(empty(request.param, tmp_path))
     yield store
     store.close()
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="module", params=KINDS)
 def shared(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Store]:
-    store = open_store(DATABASES[request.param](tmp_path_factory.mktemp("shared")))
+    store = open_store(empty(request.param, tmp_path_factory.mktemp("shared")))
     yield store
     store.close()
 

@@ -79,7 +79,7 @@ def test_a_network_file_system_is_refused(
         "sqlite:///:memory:",
         "sqlite:x",
         "farm.db",
-        "postgresql://ann:secret@host/f",
+        "mysql://ann:secret@host/f",
         "",
     ],
 )
@@ -138,13 +138,13 @@ def test_a_second_server_elsewhere_is_refused_until_the_first_ends(path: Path) -
 
 
 def test_commits_are_synced_and_only_the_writer_writes(store: SqlStore) -> None:
-    with store._database.writer.connect() as connection:
+    with store._database._writer.connect() as connection:
         settings = {
             name: connection.execute(text(f"PRAGMA {name}")).scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys")
         }
     assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
-    with store._database.reader.connect() as connection:
+    with store._database._reader.connect() as connection:
         assert connection.execute(text("PRAGMA wal_autocheckpoint")).scalar() == 0
         connection.execute(text("PRAGMA query_only = OFF"))
         with pytest.raises(Exception, match="readonly"):
@@ -154,8 +154,8 @@ def test_commits_are_synced_and_only_the_writer_writes(store: SqlStore) -> None:
 def test_a_full_disk_is_said_and_passes(store: SqlStore) -> None:
     """`max_page_count` makes SQLite answer as it does when the disk is full."""
     add_event(store, 1)
-    assert store._connection is not None
-    store._connection.connection.driver_connection.execute("PRAGMA max_page_count = 1")
+    assert store._database._connection is not None
+    store._database._connection.connection.driver_connection.execute("PRAGMA max_page_count = 1")
     with pytest.raises(StoreUnavailable, match="disk is full"), store.transaction() as tx:
         tx.add_log(LogLines(RankKey("t", 1, 0), 0, ("x" * 100_000,)))
     assert store.events() == [event(1)]

@@ -39,7 +39,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "events",
-        sa.Column("id", _ROW_ID, nullable=False),
+        sa.Column("id", _ROW_ID, autoincrement=False, nullable=False),
         sa.Column("at", sa.Double, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("message", sa.Text, nullable=False),
@@ -84,7 +84,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "series",
-        sa.Column("id", _ROW_ID, nullable=False),
+        sa.Column("id", _ROW_ID, autoincrement=False, nullable=False),
         sa.Column("task_id", sa.String, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("rank", sa.Integer, nullable=False),
