@@ -11,7 +11,18 @@ from rich.table import Table
 
 from bench.stats import Figure
 
-SCENARIOS = ("footprint", "control", "forked", "first_step", "ingest", "reporting")
+SCENARIOS = (
+    "footprint",
+    "control",
+    "forked",
+    "first_step",
+    "ingest",
+    "reporting",
+    "callers",
+    "crowd",
+    "growth",
+    "history",
+)
 
 
 def show(figures: list[Figure]) -> Table:
