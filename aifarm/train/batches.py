@@ -25,12 +25,16 @@ def split(data: Any) -> tuple[Any, Any]:
     return train, validation
 
 
-def count(samples: int, batch_size: int, world_size: int) -> int:
-    """Steps in an epoch. All samples make one batch where they are fewer than batch_size."""
-    if min(samples, batch_size) < world_size:
+def count(samples: int, batch_size: int, world_size: int, pieces: int = 1) -> int:
+    """Steps in an epoch. All samples make one batch where they are fewer than batch_size.
+
+    Each rank computes its share of a batch in so many `pieces`.
+    """
+    if min(samples, batch_size) < world_size * pieces:
+        what = "sample" if pieces == 1 else f"{pieces} samples (grad_accumulation)"
         raise PackageInvalid(
             f"{world_size} ranks cannot share {samples} training samples in batches of "
-            f"{batch_size}: each rank needs at least one sample in each batch"
+            f"{batch_size}: each rank needs at least {'one ' * (pieces == 1)}{what} in each batch"
         )
     return max(1, samples // batch_size)
 
@@ -72,6 +76,15 @@ def move(value: Any, device: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(move(item, device) for item in value)
     return value
+
+
+def mean(parts: list[tuple[dict[str, Any], int]]) -> dict[str, Any]:
+    """The mean of values that are means over so many samples each."""
+    total = sum(samples for _, samples in parts)
+    return {
+        name: sum(values[name] * (samples / total) for values, samples in parts)
+        for name in parts[0][0]
+    }
 
 
 class Sums:

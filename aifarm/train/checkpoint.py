@@ -8,8 +8,13 @@ A file is one `torch.save` dict that `torch.load(..., weights_only=True)` reads:
     scheduler  its state_dict, or None
     rng        per rank: the states of every random generator
     position   {"epoch", "batch", "step"}: what comes next
+    loop       the states of the loop itself: scaler, best value, patience
+    reference  the loss of a batch, by which a resume is verified, or None
     config     of the task
     metrics    the latest value of each
+
+A script's has `model` (what it tracks under that name), `tracked` (the states of the rest), `rng`,
+`position`, `loop`, `config` and `metrics`.
 """
 
 from __future__ import annotations
@@ -76,14 +81,15 @@ def newest(folder: Path) -> Path | None:
     return max(folder.glob("step-*.pt"), default=None)
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest `keep` files.
+def prune(folder: Path, keep: int, best: Path | None = None) -> None:
+    """Removes all but the newest `keep` files and the `best` one.
 
     The agent owns a checkpoint by a hard link that it makes when it reads the journal's line. An
     agent that was away finds the newest `keep` files, never a gap at the end.
     """
     for path in sorted(folder.glob("step-*.pt"))[:-keep]:
-        path.unlink()
+        if path != best:
+            path.unlink()
 
 
 def rng_state(device: Any) -> dict[str, Any]:

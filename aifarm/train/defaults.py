@@ -1,24 +1,8 @@
-"""What a declarative package may leave out."""
+"""The functions that a declarative package may leave out."""
 
 from __future__ import annotations
 
 from typing import Any
-
-CONFIG = {"batch_size": 32, "learning_rate": 0.001, "epochs": 10, "seed": 0}
-
-
-def complete(config: dict[str, Any]) -> dict[str, Any]:
-    """`config` with the settings that it leaves out or has as None."""
-    return {**config, **{k: v for k, v in CONFIG.items() if config.get(k) is None}}
-
-
-def whole_number(cfg: dict[str, Any], name: str, least: int) -> int:
-    """The setting `name`. Raises ValueError when it is no whole number from `least` up."""
-    value = cfg[name]
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number, {least} or more")
-    return value
-
 
 def build_optimizer(model: Any, cfg: dict[str, Any]) -> Any:
     """Adam: it trains most models well at one learning rate, where SGD needs it tuned."""

@@ -30,17 +30,24 @@ class HostError(Exception):
 class Gang:
     """This process among `world_size` ranks; torchrun's environment says where rank 0 is."""
 
-    def __init__(self, rank: int = 0, world_size: int = 1, device: Any = None) -> None:
-        """Joins the others. Raises HostError when rank 0's host cannot be reached."""
+    def __init__(self, rank: int = 0, world_size: int = 1) -> None:
         self.rank = rank
         self.world_size = world_size
-        if world_size == 1:
+        self._control: Any = None
+
+    def join(self, device: Any) -> None:
+        """Meets the others, once; in the process group that exists where a script has made one.
+
+        Raises HostError when rank 0's host cannot be reached.
+        """
+        if self.world_size == 1 or self._control is not None:
             return
         import torch.distributed as dist
 
         self._device = device
-        self._check_route()
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if not dist.is_initialized():
+            self._check_route()
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         self._control = dist.new_group(backend="gloo")
 
     def maximum(self, values: list[int]) -> list[int]:
@@ -73,14 +80,14 @@ class Gang:
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
 
-    def parallel(self, model: Any) -> Any:
+    def parallel(self, model: Any, **options: Any) -> Any:
         """`model`, averaging its gradients over the ranks; itself when there is one rank."""
         if self.world_size == 1:
             return model
         from torch.nn.parallel import DistributedDataParallel
 
-        on_gpu = self._device.type == "cuda"
-        return DistributedDataParallel(model, device_ids=[self._device] if on_gpu else None)
+        devices = [self._device] if self._device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=devices, **options)
 
     def _check_route(self) -> None:
         # torch itself would wait half an hour for a port that a firewall swallows.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 from aifarm.train import checkpoint as checkpoints
 from aifarm.train.control import DESIRED, PAUSED, RUNNING, STOPPED
-from aifarm.train.distributed import Gang, HostError
+from aifarm.train.distributed import Gang
+from aifarm.train.loop import Loop
+from aifarm.train.saving import Saver
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Run:
 
     `config`: the task's settings and own keys, a plain dict; `rank`, `world_size`: as in
     torch.distributed; `metrics`: the latest value of each; `step`, `progress` (percent): the
-    latest reported.
+    latest reported; `folder`: where it may write, its own on each rank.
     """
 
     def __init__(
@@ -57,27 +59,35 @@ class Run:
         checkpoint_seconds: float = 300.0,
         keep_checkpoints: int = 2,
     ) -> None:
-        self.config = config
+        self.folder = folder
         self.gang = gang or Gang()
         self.rank = self.gang.rank
         self.world_size = self.gang.world_size
         self.metrics: dict[str, Any] = {}
         self.step = 0
         self.progress = 0.0
-        self.held_seconds = 0.0
+        self.seconds_before = 0.0  # of training, in earlier attempts
+        self.time_is_up = False
 
-        self._folder = folder / "checkpoints"
+        self._checkpoints = folder / "checkpoints"
         self._journal = journal or NoJournal()
         self._control = control or NoControl()
         self._device = device
         self._resume = resume
-        self._checkpoint_seconds = checkpoint_seconds
-        self._keep = keep_checkpoints
+        self._default_seconds = checkpoint_seconds
+        self._saver = Saver(self._checkpoints, keep_checkpoints, self._journal.write)
+        self._loop = Loop(self)
+        self.adopt(config)
 
         self._observed = ""
+        self._verified: dict[str, Any] = {}
+        self._began = time.monotonic()
+        self._held_seconds = 0.0
         self._reported_at = 0.0
         self._saved_at = time.monotonic()
+        self._saved_step = 0
         self._since_checkpoint = 0.0  # seconds, as agreed with the other ranks
+        self._busy = False  # whether one is being written, as agreed
         self._checked_at = 0.0  # long ago: the first boundary is looked at
         self._period = 1  # step boundaries from one agreement to the next
         self._until_check = 1
@@ -89,16 +99,60 @@ class Run:
             self._device = choose_device(0)
         return self._device
 
+    def adopt(self, config: dict[str, Any]) -> None:
+        """Takes `config` as the task's, and its limits on time and between checkpoints."""
+        self.config = config
+        seconds = config.get("checkpoint_seconds")
+        self._checkpoint_seconds = self._default_seconds if seconds is None else seconds
+        self._checkpoint_steps = config.get("checkpoint_steps")
+        self._max_seconds = config.get("max_seconds")
+
+    def track(self, *, best: dict[str, str] | None = None, **things: Any) -> None:
+        """Has the state of `things` (model, optimizer, scheduler, scaler...) saved in every
+        checkpoint, and restores it now where there is one to resume from.
+
+        `best`: a metric and its better direction, {"metric": "accuracy", "mode": "max"}; the
+        checkpoint of the epoch where it was best is kept. What is named `model` is what the farm
+        gives out as the weights. Raises TypeError for what has no state_dict.
+        """
+        self._loop.track(things, best or self.config.get("best"))
+
+    def epochs(self, count: int) -> Iterator[int]:
+        """The numbers of the epochs still to be trained, up to `count`.
+
+        Between them the run is checkpointed, paused and stopped as the farm desires.
+        """
+        return self._loop.epochs(count)
+
+    def batches(self, loader: Any, grad_accumulation: int = 1) -> Iterator[Any]:
+        """The batches of this epoch that are still to be trained, of a DataLoader (or anything
+        that gives the same batches again).
+
+        After each one the run may be checkpointed, paused and stopped; with `grad_accumulation`
+        after every so many, so that no gradients are lost that wait for the optimizer.
+        """
+        return self._loop.batches(loader, grad_accumulation)
+
+    def parallel(self, model: Any) -> Any:
+        """`model`, averaging its gradients over the ranks (DistributedDataParallel), such that a
+        resumed run sums in the same order; `model` itself when there is one rank."""
+        self.gang.join(self.device)
+        # With this option DDP never orders its buckets anew, which it else does after one step.
+        return self.gang.parallel(model, find_unused_parameters=True)
+
     def report(
         self, *, step: int | None = None, progress: float | None = None, **metrics: Any
     ) -> None:
         """Reports numbers (or tensors of one element) of a step; `progress` in percent.
 
-        Without `step` the steps are counted. Never blocks, never raises: what cannot be read as
+        Without `step` it is the batch's of `batches`, else the reports are counted. Never blocks, never raises: what cannot be read as
         a number is left out, and the log says so.
         """
         try:
-            self.step = self.step + 1 if step is None else int(step)
+            if step is not None:
+                self.step = int(step)
+            elif not self._loop.counts:
+                self.step += 1
             if progress is not None:
                 self.progress = float(progress)
             for name, value in metrics.items():
@@ -123,6 +177,7 @@ class Run:
         if not self._is_time_to_check():
             return False
         self._journal.flush_if_due()
+        self._saver.collect()
         desired = self._agree(pace=(time.monotonic() - self._checked_at) / self._period)
         self._until_check = self._period
         if desired == PAUSED:
@@ -135,47 +190,75 @@ class Run:
     def checkpoint_due(self, epoch_end: bool = False) -> bool:
         """Whether it is time for a checkpoint; the same answer on every rank.
 
-        At an epoch's end it is, unless the last one is less than a second old.
+        At an epoch's end it is, unless the last one is less than a second old. What is due by
+        time waits until no other one is being written.
         """
+        steps = self._checkpoint_steps
+        if steps and self.step >= self._saved_step + steps:
+            return True
         limit = self._checkpoint_seconds
-        return self._since_checkpoint >= (min(limit, EPOCH_SECONDS) if epoch_end else limit)
+        limit = min(limit, EPOCH_SECONDS) if epoch_end else limit
+        return not self._busy and self._since_checkpoint >= limit
 
-    def checkpoint(self, state: dict[str, Any], *, epoch: int = 0, final: bool = False) -> None:
+    def checkpoint(
+        self,
+        state: dict[str, Any],
+        *,
+        epoch: int = 0,
+        final: bool = False,
+        best: bool = False,
+        wait: bool = False,
+    ) -> None:
         """Stores `state` (plain types and tensors) as the checkpoint of the latest step.
 
-        To be called on all ranks; rank 0 writes. A disk that refuses leaves the previous
-        checkpoint intact and is told in the log; for the final one it raises HostError.
+        To be called on all ranks; rank 0 writes, behind the training unless it is to `wait` or
+        this is the final one. The best one is kept beside the newest. A disk that refuses leaves
+        the previous checkpoint intact and is told in the log; for the final one it raises
+        HostError.
         """
         self._saved_at = time.monotonic()
+        self._saved_step = self.step
         self._since_checkpoint = 0.0
         if self.rank > 0:
             return
-        try:
-            written = checkpoints.save(state, self._folder, self.step)
-        except OSError as error:
-            if final:
-                raise HostError(f"the final checkpoint cannot be written: {error}") from error
-            logger.warning("the checkpoint of step %d cannot be written: %s", self.step, error)
-            return
-        self._journal.write(
-            {
-                "type": "checkpoint",
-                "path": str(written.path),
-                "step": self.step,
-                "epoch": epoch,
-                "progress": self.progress,
-                "metrics": self.latest_metrics(),
-                "final": final,
-                "size": written.size,
-                "sha256": written.sha256,
-            }
-        )
-        checkpoints.prune(self._folder, self._keep)
+        line = {
+            "step": self.step,
+            "epoch": epoch,
+            "progress": self.progress,
+            "metrics": self.latest_metrics(),
+            "final": final,
+            "best": best,
+        }
+        self._saver.save(state, line)
+        if wait or final:
+            self.settle()
+
+    def settle(self) -> None:
+        """Waits until the latest checkpoint is written."""
+        self._saver.settle()
 
     def latest_checkpoint(self) -> Path | None:
         """The file to resume from: the newest of this run, else the one it was started with."""
-        newest = checkpoints.newest(self._folder)
+        self.settle()
+        newest = checkpoints.newest(self._checkpoints)
         return newest or (Path(self._resume) if self._resume else None)
+
+    def resumed(self, seconds: float, **verified: Any) -> None:
+        """To be told once the state is restored: the training time of the attempts before, and
+        what was found of it, which goes with the next line that says the run is running."""
+        self.seconds_before = seconds
+        self._saved_step = self.step
+        self._verified = verified
+
+    def finish(self) -> None:
+        """Ends a script's run: its last state becomes the final checkpoint."""
+        self._loop.finish()
+        self.settle()
+
+    @property
+    def training_seconds(self) -> float:
+        """Time of training in all attempts, without what it was held."""
+        return self.seconds_before + time.monotonic() - self._began - self._held_seconds
 
     def latest_metrics(self) -> dict[str, float]:
         """The latest value of each metric, as floats."""
@@ -191,10 +274,18 @@ class Run:
     def _agree(self, pace: float) -> str:
         """What is desired by the most urgent rank; `pace`: seconds from boundary to boundary."""
         since = time.monotonic() - self._saved_at
-        desired, since_ms, pace_us = self.gang.maximum(
-            [DESIRED.index(self._control.poll()), int(since * 1e3), int(pace * 1e6)]
+        limit = self._max_seconds
+        desired, since_ms, pace_us, busy, time_is_up = self.gang.maximum(
+            [
+                DESIRED.index(self._control.poll()),
+                int(since * 1e3),
+                int(pace * 1e6),
+                self._saver.busy,
+                limit is not None and self.training_seconds >= limit,
+            ]
         )
         self._since_checkpoint = since_ms / 1e3
+        self._busy, self.time_is_up = bool(busy), bool(time_is_up)
         if self.world_size > 1:
             # Doubling at most: the first steps of a run tell little about the later ones.
             wanted = int(CHECK_SECONDS * 1e6) // max(1, pace_us)
@@ -208,13 +299,15 @@ class Run:
         while desired == PAUSED:
             self._control.poll(None if self.world_size == 1 else HOLD_SECONDS)
             desired = self._agree(pace=HOLD_SECONDS)
-        self.held_seconds += time.monotonic() - began
+        self._held_seconds += time.monotonic() - began
         return desired
 
     def _observe(self, state: str) -> None:
         if state != self._observed:
             self._observed = state
-            self._journal.write({"type": state, "step": self.step})
+            verified, self._verified = self._verified, {}
+            extra = {"resumed": verified} if verified else {}
+            self._journal.write({"type": state, "step": self.step, **extra})
 
 
 def choose_device(local_rank: int) -> Any:

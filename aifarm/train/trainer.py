@@ -2,23 +2,29 @@
 
 A package has `build_model(cfg)` and `build_data(cfg)` -> Dataset or (train, validation), and may
 have `build_optimizer(model, cfg)`, `build_scheduler(optimizer, cfg)` (stepped after each epoch),
-`loss(out, batch)` (a mean over the batch) and `metrics(out, batch)` (a dict of such means). What
-it leaves out is in `defaults.py`.
+`loss(out, batch)` (a mean over the batch), `metrics(out, batch)` (a dict of such means) or
+`metrics(cfg)` (a dict of torchmetrics' objects), and `defaults`, a dict of its settings. What it
+leaves out is in `defaults.py` and `settings.py`.
 
-`batch_size` counts the samples of one step over all ranks, so that a task learns the same at any
-world size. The ragged end of an epoch is left out; each epoch has its own order.
+`batch_size` counts the samples of one step over all ranks and all pieces of `grad_accumulation`,
+so that a task learns the same at any world size. The ragged end of an epoch is left out; each
+epoch has its own order.
 """
 
 from __future__ import annotations
 
-import time
+import contextlib
 import warnings
 from types import ModuleType
 from typing import Any
 
-from aifarm.train import batches, checkpoint, defaults
+from aifarm.train import batches, checkpoint, defaults, settings
+from aifarm.train.goals import Goal
+from aifarm.train.measuring import measures
 from aifarm.train.package import PackageInvalid
+from aifarm.train.reference import compare, evaluating
 from aifarm.train.run import Run
+from aifarm.train.stepping import Stepper
 
 
 class Trainer:
@@ -27,10 +33,11 @@ class Trainer:
     def __init__(self, run: Run, package: ModuleType) -> None:
         self.run = run
         self.package = package
-        self.cfg = defaults.complete(run.config)
         self.doing = "reading the config"
         self.epoch = self.batch = self.step = 0
-        self._seconds_before = 0.0  # training time of earlier attempts
+        self.evaluated = 0  # the step of the last evaluation
+        self._saved_step = 0
+        self._improved = False  # whether the last step's evaluation was the best
 
     def train(self) -> dict[str, float] | None:
         """Trains to the end: `final_loss`, `final_accuracy` where known, and `training_time` in
@@ -39,20 +46,25 @@ class Trainer:
         With validation data the loss and the metrics of the end are measured on them.
         """
         self._build()
-        self._began = time.monotonic()
-        stopped = self.run.should_stop()
-        while not stopped and self.epoch < self.epochs:
-            stopped = self._train_epoch()
-        self._save(final=not stopped)
+        stopped = self.run.should_stop() or not self._conclude_step()
+        while not stopped and not self._is_over():
+            self._train_step()
+            stopped = self.run.should_stop() or not self._conclude_step()
+        self._save(final=not stopped, best=self._improved and not stopped, wait=True)
         return None if stopped else self._final_metrics()
 
     def _build(self) -> None:
         from torch import nn
 
-        run, cfg = self.run, self.cfg
-        self.seed = defaults.whole_number(cfg, "seed", least=0)
-        self.epochs = defaults.whole_number(cfg, "epochs", least=1)
-        self.batch_size = defaults.whole_number(cfg, "batch_size", least=1)
+        run = self.run
+        declared = getattr(self.package, "defaults", None)
+        cfg = settings.complete(run.config, declared if isinstance(declared, dict) else None)
+        self.cfg = cfg
+        run.adopt(cfg)
+        self.seed = cfg["seed"]
+        self.batch_size = cfg["batch_size"]
+        self.pieces = cfg["grad_accumulation"]
+        self.best, self.patience = _goals(cfg)
         checkpoint.seed_everything(self.seed)
 
         model = self._call("build_model", dict(cfg))
@@ -62,11 +74,23 @@ class Trainer:
             )
         self.model = model.to(run.device)
         self.train_data, self.val_data = batches.split(self._call("build_data", dict(cfg)))
-        self.batches = batches.count(len(self.train_data), self.batch_size, run.world_size)
+        samples = len(self.train_data)
+        self.batches = batches.count(samples, self.batch_size, run.world_size, self.pieces)
+        self.steps = cfg["epochs"] * self.batches
+        if self.val_data is None and (self.best or self.patience or cfg["eval_every"]):
+            raise PackageInvalid(
+                "best, early_stopping and eval_every need validation data: have build_data return "
+                "a pair (train, validation)"
+            )
         self.optimizer = self._call("build_optimizer", self.model, dict(cfg))
         self.scheduler = self._call("build_scheduler", self.optimizer, dict(cfg))
         self.loss = self._function("loss")
-        self.metrics = self._function("metrics")
+        self.stepper = Stepper(self.model, self.optimizer, cfg, run.device)
+        self.doing = "metrics"
+        self.measures = measures(self._function("metrics"), dict(cfg), run.gang, run.device)
+        if cfg["compile"]:
+            # Static: a shape's kernel must not depend on the shapes that came before it.
+            self.model.compile(dynamic=False)
 
         if run.rank:  # each rank draws its own noise
             checkpoint.seed_everything(batches.derived_seed(self.seed, "rank", run.rank))
@@ -75,7 +99,7 @@ class Trainer:
         if path is not None:
             self.doing = "resuming from the checkpoint"
             rng = self._restore(checkpoint.load(path))
-        self._order = batches.order(len(self.train_data), self.seed, self.epoch)
+        self._order = batches.order(samples, self.seed, self.epoch)
         self.doing = "distributing the model"
         self.parallel = run.gang.parallel(self.model)
         if run.world_size > 1:
@@ -99,9 +123,16 @@ class Trainer:
             self.scheduler.load_state_dict(state["scheduler"])
         position = state["position"]
         self.epoch, self.batch, self.step = (position[k] for k in ("epoch", "batch", "step"))
-        self.run.step, self.run.progress = self.step, self._progress()
+        loop = state["loop"]
+        self.evaluated = loop["evaluated"]
+        self.stepper.scaler.load_state_dict(loop["scaler"])
+        for goal, saved in ((self.best, loop["best"]), (self.patience, loop["patience"])):
+            if goal and saved:
+                goal.load_state_dict(saved)
+        self._saved_step = self.run.step = self.step
+        self.run.progress = self._progress()
         self.run.metrics.update(state["metrics"])
-        self._seconds_before = state["metrics"]["training_time"]
+        self.run.resumed(state["metrics"]["training_time"], **self._verify(state["reference"]))
         if len(state["rng"]) == self.run.world_size:
             own: dict[str, Any] = state["rng"][self.run.rank]
             return own
@@ -109,6 +140,20 @@ class Trainer:
         seed = batches.derived_seed(self.seed, "rank", self.run.rank, "step", self.step)
         checkpoint.seed_everything(seed)
         return checkpoint.rng_state(self.run.device)
+
+    def _verify(self, expected: float | None) -> dict[str, Any]:
+        """Whether the restored model computes the loss that the saved one did."""
+        if expected is None or self.run.rank:
+            return {}
+        found = self._reference_loss()
+        same = compare(expected, found)
+        verdict = "is what it was" if same else f"was {expected:.6g}: it is not the same training"
+        print(  # noqa: T201 (it is the task's log)
+            f"Resumed at step {self.step}: the loss of the reference batch is {found:.6g}, "
+            f"{verdict}.",
+            flush=True,
+        )
+        return {"loss": found, "expected": expected, "verified": same}
 
     def _settle_buckets(self) -> None:
         """Two passes thrown away.
@@ -123,52 +168,76 @@ class Trainer:
         for buffer, before in zip(self.model.buffers(), buffers):
             buffer.data.copy_(before)
 
-    def _train_epoch(self) -> bool:
-        """Trains the rest of the current epoch and evaluates; True when it was stopped."""
-        run = self.run
-        while self.batch < self.batches:
-            report = self._train_step()
-            self.batch += 1
-            self.step += 1
-            run.report(step=self.step, progress=self._progress(), **report)
-            if run.should_stop():
-                return True
-            if run.checkpoint_due():
-                self._save()
-        if self.val_data is not None:
+    def _is_over(self) -> bool:
+        patience = self.cfg["early_stopping"]
+        lost = self.patience is not None and self.patience.waited >= patience["patience"]
+        return self.step >= self.steps or lost or self.run.time_is_up
+
+    def _train_step(self) -> None:
+        learning_rate = self.optimizer.param_groups[0]["lr"]
+        report = self._forward_and_backward(self.batch)
+        self.doing = "the optimizer's step"
+        self.stepper.step()
+        self.batch += 1
+        self.step += 1
+        self.run.report(
+            step=self.step, progress=self._progress(), **report, learning_rate=learning_rate
+        )
+
+    def _conclude_step(self) -> bool:
+        """What is due after a step: evaluation, the scheduler, a checkpoint. False when it was
+        stopped in it; a resumed run begins here."""
+        run, best = self.run, False
+        if self._evaluation_is_due():
             evaluated = self._evaluate()
             if evaluated is None:
-                return True
+                return False
             run.report(step=self.step, progress=self._progress(), **evaluated)
-        self._step_scheduler()
-        self.epoch += 1
-        self.batch = 0
-        self._order = batches.order(len(self.train_data), self.seed, self.epoch)
-        if self.epoch < self.epochs and run.checkpoint_due(epoch_end=True):
-            self._save()
-        return False
+            self.evaluated = self.step
+            self.doing = "the best value and early stopping"
+            best = self.best is not None and self.best.take(evaluated)
+            if self.patience is not None:
+                self.patience.take(evaluated)
+        if self.batch == self.batches:
+            self._step_scheduler()
+            self.epoch += 1
+            self.batch = 0
+            self._order = batches.order(len(self.train_data), self.seed, self.epoch)
+        self._improved = best
+        new = self.step > self._saved_step and not self._is_over()  # at its end train() saves
+        if new and (best or run.checkpoint_due(epoch_end=self.batch == 0)):
+            self._save(best=best)
+        return True
 
-    def _train_step(self) -> dict[str, Any]:
-        learning_rate = self.optimizer.param_groups[0]["lr"]
-        batch, out, loss = self._forward_and_backward(self.batch)
-        self.doing = "the optimizer's step"
-        self.optimizer.step()
-        report = {"loss": loss, "learning_rate": learning_rate}
-        if self.val_data is None:
-            self.doing = "metrics"
-            report.update(self.metrics(out.detach() if hasattr(out, "detach") else out, batch))
-        return report
+    def _evaluation_is_due(self) -> bool:
+        if self.val_data is None or self.evaluated == self.step:
+            return False
+        return self.step % (self.cfg["eval_every"] or self.batches) == 0 or self._is_over()
 
-    def _forward_and_backward(self, number: int) -> tuple[Any, Any, Any]:
-        """Leaves the gradients of batch `number` of this epoch; returns (batch, out, loss)."""
+    def _forward_and_backward(self, number: int) -> dict[str, Any]:
+        """Leaves the gradients of batch `number` of this epoch; returns what is known of it."""
         size = min(self.batch_size, len(self._order))
         own = self._share(self._order[number * size : (number + 1) * size])
-        batch, out, loss = self._forward(self.parallel, self.train_data, own)
-        self.doing = "the backward pass"
         self.optimizer.zero_grad()
-        # DDP averages over the ranks; weighting by this rank's share makes that the batch's mean.
-        (loss * (len(own) * self.run.world_size / size)).backward()
-        return batch, out, loss
+        known = []
+        for piece in range(self.pieces):
+            indices = batches.share(own, piece, self.pieces)
+            with self._gradients_kept(piece < self.pieces - 1):
+                batch, out, loss = self._forward(self.parallel, self.train_data, indices)
+                self.doing = "the backward pass"
+                # DDP averages over the ranks; weighting by this piece makes that the batch's mean.
+                self.stepper.backward(loss * (len(indices) * self.run.world_size / size))
+            values = {"loss": loss.detach()}
+            if self.val_data is None:
+                self.doing = "metrics"
+                out = out.detach() if hasattr(out, "detach") else out
+                values.update(self.measures.of(out, batch))
+            known.append((values, len(indices)))
+        return batches.mean(known)
+
+    def _gradients_kept(self, kept: bool) -> Any:
+        """Where gradients are to be summed up on this rank before they are averaged over all."""
+        return self.parallel.no_sync() if kept and self.run.world_size > 1 else _NOTHING
 
     def _forward(self, model: Any, dataset: Any, indices: Any) -> tuple[Any, Any, Any]:
         """The samples at `indices` through `model`: (batch, out, loss).
@@ -178,41 +247,41 @@ class Trainer:
         """
         self.doing = "reading the data"
         batch = batches.move(batches.fetch(dataset, indices), self.run.device)
-        self.doing = "the forward pass"
-        is_tuple = isinstance(batch, (tuple, list))
-        out = model(*(batch[:-1] or batch)) if is_tuple else model(batch)
-        self.doing = "the loss"
-        return batch, out, self.loss(out, batch)
+        with self.stepper.autocast():
+            self.doing = "the forward pass"
+            is_tuple = isinstance(batch, (tuple, list))
+            out = model(*(batch[:-1] or batch)) if is_tuple else model(batch)
+            self.doing = "the loss"
+            return batch, out, self.loss(out, batch)
 
     def _share(self, indices: Any) -> Any:
         return batches.share(indices, self.run.rank, self.run.world_size)
 
     def _evaluate(self) -> dict[str, float] | None:
-        """`val_loss` and the metrics, as means over the validation data; None when stopped.
-
-        Leaves every generator as it was, so that evaluating does not change the training.
-        """
+        """`val_loss` and the metrics over the validation data; None when stopped."""
         import torch
 
         run, samples = self.run, len(self.val_data)
-        rng = checkpoint.rng_state(run.device)
         run.gang.share_buffers(self.model)
-        self.model.eval()
-        sums = batches.Sums()
-        try:
-            with torch.no_grad():
-                for indices in torch.split(torch.arange(samples), self.batch_size):
-                    own = self._share(indices)
-                    if len(own):
-                        batch, out, loss = self._forward(self.model, self.val_data, own)
-                        self.doing = "metrics"
-                        sums.add({"val_loss": loss, **self.metrics(out, batch)}, len(own))
-                    if run.should_stop():
-                        return None
-        finally:
-            self.model.train()
-            checkpoint.restore_rng(rng, run.device)
-        return batches.Sums.total(run.gang.gather(sums)).means()
+        with evaluating(self.model, run.device):
+            for indices in torch.split(torch.arange(samples), self.batch_size):
+                own = self._share(indices)
+                if len(own):
+                    batch, out, loss = self._forward(self.model, self.val_data, own)
+                    self.doing = "metrics"
+                    self.measures.add(out, batch, len(own), val_loss=loss)
+                if run.should_stop():
+                    return None
+            return self.measures.take()
+
+    def _reference_loss(self) -> float:
+        """Of the first training samples, with the same random numbers each time."""
+        import torch
+
+        indices = torch.arange(min(self.batch_size, len(self.train_data)))
+        with evaluating(self.model, self.run.device):
+            checkpoint.seed_everything(self.seed)
+            return float(self._forward(self.model, self.train_data, indices)[2])
 
     def _step_scheduler(self) -> None:
         from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -231,13 +300,14 @@ class Trainer:
             self.scheduler.step()
 
     def _progress(self) -> float:
-        return min(100.0, 100.0 * self.step / (self.epochs * self.batches))
+        return 100.0 * self.step / self.steps
 
-    def _save(self, final: bool = False) -> None:
+    def _save(self, final: bool = False, best: bool = False, wait: bool = False) -> None:
         run = self.run
         self.doing = "writing the checkpoint"
-        seconds = time.monotonic() - self._began - run.held_seconds
-        run.metrics["training_time"] = self._seconds_before + seconds
+        self._saved_step = self.step
+        run.metrics["training_time"] = run.training_seconds
+        verifiable = self.cfg["verify_resume"] and not final and run.rank == 0
         state = {
             "format": checkpoint.FORMAT,
             "model": self.model.state_dict(),
@@ -245,10 +315,17 @@ class Trainer:
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,
             "rng": run.gang.gather(checkpoint.rng_state(run.device)),
             "position": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
+            "loop": {
+                "evaluated": self.evaluated,
+                "scaler": self.stepper.scaler.state_dict(),
+                "best": self.best.state_dict() if self.best else None,
+                "patience": self.patience.state_dict() if self.patience else None,
+            },
+            "reference": self._reference_loss() if verifiable else None,
             "config": self.cfg,
             "metrics": run.latest_metrics(),
         }
-        run.checkpoint(batches.move(state, "cpu"), epoch=self.epoch, final=final)
+        run.checkpoint(state, epoch=self.epoch, final=final, best=best, wait=wait)
 
     def _final_metrics(self) -> dict[str, float]:
         latest = self.run.latest_metrics()
@@ -258,3 +335,13 @@ class Trainer:
             "training_time": latest["training_time"],
         }
         return {name: value for name, value in final.items() if value is not None}
+
+
+_NOTHING = contextlib.nullcontext()
+
+
+def _goals(cfg: dict[str, Any]) -> tuple[Goal | None, Goal | None]:
+    """What the best checkpoint and early stopping look at."""
+    best, early = cfg["best"], cfg["early_stopping"]
+    patience = early and {name: early[name] for name in early if name != "patience"}
+    return Goal(**best) if best else None, Goal(**patience) if patience else None

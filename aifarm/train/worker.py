@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aifarm.train import defaults
 from aifarm.train import run as runs
+from aifarm.train import script
 from aifarm.train.control import Control
 from aifarm.train.distributed import Gang, HostError, is_lost_peer
 from aifarm.train.journal import Journal
@@ -41,16 +41,25 @@ def _work(
 ) -> dict[str, Any]:
     """Trains; returns the journal's last line."""
     folder = Path(task["package_dir"])
-    trainer = None
+    trainer = run = None
+    doing = "starting"
     try:
         run = _enter(task, run_dir, journal, control)
-        if task["kind"] != "declarative":
+        if task["kind"] == "declarative":
+            run.gang.join(run.device)
+            package = load(folder, task["entry"], required=("build_model", "build_data"))
+            trainer = Trainer(run, package)
+            metrics = trainer.train()
+        elif task["kind"] == "script":
+            doing = "the script"
+            metrics = script.train(run, folder, task["entry"])
+        else:
             raise PackageInvalid(f"packages of kind {task['kind']!r} cannot be trained")
-        package = load(folder, task["entry"], required=("build_model", "build_data"))
-        trainer = Trainer(run, package)
-        metrics = trainer.train()
     except BaseException as error:
-        doing = trainer.doing if trainer else "starting"
+        if run:
+            run.settle()  # what was being written is whole
+        folder = run_dir / "work" if task["kind"] == "script" else folder
+        doing = trainer.doing if trainer else doing
         line = failure(error, doing, folder, task["rank"], task["world_size"])
         print(line["traceback"], file=sys.stderr, flush=True)  # noqa: T201 (it is the task's log)
         return line
@@ -60,7 +69,7 @@ def _work(
 
 
 def _enter(task: dict[str, Any], run_dir: Path, journal: Journal, control: Control) -> runs.Run:
-    """Says `started` and meets the other ranks."""
+    """Says `started`, and makes this the current run."""
     import torch
 
     # The warm process keeps one thread, so that forking is safe; the pool of this one is its own.
@@ -68,9 +77,9 @@ def _enter(task: dict[str, Any], run_dir: Path, journal: Journal, control: Contr
     device = runs.choose_device(task["local_rank"])
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    config = defaults.complete(task["config"])
-    argv = [sys.executable, task["entry"]]
-    source = provenance(device, config["seed"], argv)
+    config = task["config"]
+    argv = [sys.executable, task["entry"], *script.arguments(config)]
+    source = provenance(device, config.get("seed") or 0, argv)
     journal.write(
         {"type": "started", "time": time.time(), "pid": os.getpid(), "provenance": source}
     )
@@ -79,7 +88,7 @@ def _enter(task: dict[str, Any], run_dir: Path, journal: Journal, control: Contr
         config,
         journal=journal,
         control=control,
-        gang=Gang(task["rank"], task["world_size"], device),
+        gang=Gang(task["rank"], task["world_size"]),
         device=device,
         resume=task["resume"],
         checkpoint_seconds=task["checkpoint_seconds"],
@@ -106,6 +115,8 @@ def _blame(
         return "agent_lost", str(error)
     if world_size > 1 and is_lost_peer(error):
         return "peers_lost", f"rank {rank} lost contact with its peers"
+    if isinstance(error, script.Failed):
+        return "user_error", str(error)
     reason = explain(error, folder)
     if _is_out_of_memory(error):
         return "out_of_memory", f"out of memory in {doing}: {reason}"

@@ -2,6 +2,8 @@ import ast
 import logging
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 import aifarm.train
+from aifarm.train import checkpoint as checkpoints
 from aifarm.train import run as runs
 from aifarm.train.checkpoint import load
 from aifarm.train.distributed import HostError
@@ -65,7 +68,7 @@ def test_the_runtime_is_python_3_9_and_imports_only_the_standard_library_and_its
         if isinstance(node, ast.Import)
         for alias in node.names
     }
-    assert lazily <= {*sys.stdlib_module_names, "torch"}
+    assert lazily <= {*sys.stdlib_module_names, "torch", "safetensors"}
 
 
 def test_importing_it_loads_no_torch():
@@ -129,6 +132,7 @@ def test_a_checkpoint_is_told_with_what_the_agent_needs(tmp_path):
         "progress": 70.0,
         "metrics": {"loss": 0.5},
         "final": True,
+        "best": False,
         "size": line["size"],
     }
 
@@ -139,6 +143,7 @@ def test_the_newest_checkpoints_are_kept(tmp_path):
     for step in range(5):
         run.report(step=step)
         run.checkpoint({"format": 1})
+    run.settle()
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["step-00000003.pt", "step-00000004.pt"]
     assert run.latest_checkpoint().name == "step-00000004.pt"
@@ -147,7 +152,7 @@ def test_the_newest_checkpoints_are_kept(tmp_path):
 def test_a_disk_that_refuses_a_checkpoint_stops_only_the_final_one(tmp_path, caplog):
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     run = Run(tmp_path, {}, journal=Notes())
-    run.checkpoint({"format": 1})
+    run.checkpoint({"format": 1}, wait=True)
     assert "the checkpoint of step 0 cannot be written" in caplog.text
     with pytest.raises(HostError, match="the final checkpoint cannot be written"):
         run.checkpoint({"format": 1}, final=True)
@@ -156,6 +161,7 @@ def test_a_disk_that_refuses_a_checkpoint_stops_only_the_final_one(tmp_path, cap
 def test_pause_and_resume_are_obeyed_and_observed(tmp_path):
     notes = Notes()
     script = Script("running", "paused", "paused", "paused", "running", "running", "stopped")
+    began = time.monotonic()
     run = Run(tmp_path, {}, journal=notes, control=script)
     run.report(step=1)
     assert run.should_stop() is False
@@ -168,7 +174,7 @@ def test_pause_and_resume_are_obeyed_and_observed(tmp_path):
         {"type": "paused", "step": 2},
         {"type": "running", "step": 2},
     ]
-    assert run.held_seconds > 0
+    assert run.training_seconds < time.monotonic() - began
 
 
 def test_a_held_run_can_be_stopped(tmp_path):
@@ -194,3 +200,53 @@ def test_checkpoints_are_due_by_time_and_at_the_end_of_epochs_that_are_not_short
     assert run.checkpoint_due()
     run.checkpoint({"format": 1})
     assert not run.checkpoint_due(epoch_end=True)
+
+
+def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path):
+    run = Run(tmp_path, {}, journal=Notes(), keep_checkpoints=2)
+    for step in range(1, 6):
+        run.report(step=step)
+        run.checkpoint({"format": 1}, best=step == 2)
+    run.settle()
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["step-00000002.pt", "step-00000004.pt", "step-00000005.pt"]
+
+
+def test_training_goes_on_while_a_checkpoint_is_written_and_never_two_at_once(
+    tmp_path, monkeypatch
+):
+    begun, go_on = threading.Event(), threading.Event()
+    save = checkpoints.save
+
+    def slow(state, folder, step):
+        begun.set()
+        assert go_on.wait(60)
+        return save(state, folder, step)
+
+    monkeypatch.setattr(checkpoints, "save", slow)
+    notes = Notes()
+    run = Run(tmp_path, {"checkpoint_seconds": 0}, journal=notes)
+    weights = torch.ones(2)
+    run.report(step=1)
+    run.checkpoint({"format": 1, "w": weights})
+    assert begun.wait(60)
+    weights += 1  # the training goes on; the copy does not
+    run.should_stop()
+    assert not run.checkpoint_due()
+    assert [line["type"] for line in notes.lines] == ["running"]
+    go_on.set()
+    run.settle()
+    assert torch.equal(load(notes.lines[-1]["path"])["w"], torch.ones(2))
+    run.should_stop()
+    assert run.checkpoint_due()
+
+
+def test_checkpoints_are_due_after_so_many_steps(tmp_path):
+    run = Run(tmp_path, {"checkpoint_steps": 3}, journal=Notes())
+    due = []
+    for step in range(1, 8):
+        run.report(step=step)
+        if run.checkpoint_due():
+            due.append(step)
+            run.checkpoint({"format": 1})
+    assert due == [3, 6]

@@ -1,0 +1,50 @@
+"""The script door: a program of its own, run as `python entry args...` would run it."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from aifarm.train.loop import Stopped
+from aifarm.train.package import PackageInvalid
+from aifarm.train.run import Run
+
+
+class Failed(Exception):
+    """The script ended with a status other than 0."""
+
+
+def arguments(config: dict[str, Any]) -> list[str]:
+    """The command line that `config` gives under "args". Raises ValueError."""
+    args = config.get("args") or []
+    if not isinstance(args, list) or not all(isinstance(arg, (str, int, float)) for arg in args):
+        raise ValueError(f"args is {args!r}; it must be a list of strings")
+    return [str(arg) for arg in args]
+
+
+def train(run: Run, folder: Path, entry: str) -> dict[str, float] | None:
+    """Runs `entry` in a copy of `folder` to its end; the latest metrics, or None when it stopped.
+
+    Raises what the script raises, and Failed.
+    """
+    work = run.folder / "work"  # an attempt's own: what the script writes never reaches the package
+    shutil.copytree(folder, work, copy_function=shutil.copyfile)
+    path = work / entry
+    if not path.is_file():
+        raise PackageInvalid(f"the package has no {entry}")
+    os.chdir(work)
+    sys.path.insert(0, str(path.parent))
+    sys.argv = [entry, *arguments(run.config)]
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except Stopped:
+        return None
+    except SystemExit as left:
+        if left.code not in (None, 0):
+            raise Failed(f"{entry} ended with exit status {left.code}") from left
+    run.finish()
+    return run.latest_metrics()
