@@ -1,6 +1,5 @@
 """The trainer in this process, on one rank; gangs and real workers are in integration."""
 
-import hashlib
 import math
 from types import SimpleNamespace
 
@@ -16,35 +15,7 @@ from aifarm.train import run as runs
 from aifarm.train.package import PackageInvalid
 from aifarm.train.run import Run
 from aifarm.train.trainer import Trainer
-
-
-class Notes:
-    def __init__(self):
-        self.points = []
-        self.lines = []
-
-    def point(self, step, metrics, progress):
-        self.points.append((step, metrics, progress))
-
-    def flush_if_due(self):
-        pass
-
-    def write(self, line):
-        self.lines.append(line)
-
-    def series(self, name):
-        return [metrics[name] for _, metrics, _ in self.points if name in metrics]
-
-
-class StopAt:
-    """A control that desires `stopped` from the given step boundary on."""
-
-    def __init__(self, boundary):
-        self.left = boundary
-
-    def poll(self, timeout=0.0):
-        self.left -= 1
-        return "running" if self.left >= 0 else "stopped"
+from train_world import Shaken, StopAt, blobs, classifier, digest, hard_to_resume, train
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,88 +23,6 @@ def _look_at_each_boundary():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "ALONE_SECONDS", 0.0)
         yield
-
-
-def blobs(samples, seed=0):
-    """Three clouds of points in the plane, and which cloud each point is from."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(3, (samples,), generator=generator)
-    angles = labels * 2 * math.pi / 3
-    centres = torch.stack([angles.cos(), angles.sin()], dim=1)
-    return TensorDataset(centres + 0.3 * torch.randn(samples, 2, generator=generator), labels)
-
-
-def classifier(**extra):
-    functions = {
-        "build_model": lambda cfg: nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 3)),
-        "build_data": lambda cfg: (blobs(200), blobs(70, seed=1)),
-    }
-    return SimpleNamespace(**{**functions, **extra})
-
-
-class Shaken(Dataset):
-    """Samples with noise from torch's, numpy's and Python's generators, as augmentation has it."""
-
-    def __init__(self, samples):
-        self.data = blobs(samples)
-
-    def __len__(self):
-        return len(self.data)
-
-    def __getitem__(self, index):
-        import random
-
-        import numpy
-
-        point, label = self.data[index]
-        noise = torch.randn(2) + random.random() + numpy.random.normal()
-        return point + 0.01 * noise, label
-
-
-class NoisyInEval(nn.Module):
-    """Draws random numbers in evaluation too."""
-
-    def forward(self, x):
-        return x + 0.01 * torch.randn_like(x)
-
-
-def hard_to_resume():
-    """Everything that has a state: dropout, batch norm, augmentation, momentum, a schedule."""
-
-    def build_scheduler(optimizer, cfg):
-        return torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.8)
-
-    def build_model(cfg):
-        return nn.Sequential(
-            nn.Linear(2, 16),
-            nn.BatchNorm1d(16),
-            nn.Dropout(0.3),
-            nn.ReLU(),
-            NoisyInEval(),
-            nn.Linear(16, 3),
-        )
-
-    return classifier(
-        build_model=build_model,
-        build_data=lambda cfg: (Shaken(50), blobs(25, seed=1)),
-        build_scheduler=build_scheduler,
-    )
-
-
-def train(folder, package, config, control=None, resume=None, **options):
-    """Trains in `folder`; returns (what train returned, the journal)."""
-    notes = Notes()
-    run = Run(folder, config, journal=notes, control=control, resume=resume, **options)
-    return Trainer(run, package).train(), notes
-
-
-def digest(notes):
-    """sha256 over the weights and the optimizer's state of the last checkpoint."""
-    state = checkpoint.load(notes.lines[-1]["path"])
-    tensors = [*state["model"].values()]
-    for slots in state["optimizer"]["state"].values():
-        tensors += [torch.as_tensor(slot) for slot in slots.values()]
-    return hashlib.sha256(b"".join(t.numpy().tobytes() for t in tensors)).hexdigest()
 
 
 def test_a_classifier_learns_with_what_the_package_leaves_out(tmp_path):
@@ -309,9 +198,8 @@ def test_stopped_anywhere_and_resumed_gives_the_same_bits(tmp_path_factory, unin
 def test_resuming_from_any_checkpoint_of_a_lost_attempt_gives_the_same_bits(
     tmp_path, uninterrupted
 ):
-    _, notes = train(
-        tmp_path / "lost", hard_to_resume(), CONFIG, checkpoint_seconds=0, keep_checkpoints=100
-    )
+    config = {**CONFIG, "checkpoint_steps": 1}
+    _, notes = train(tmp_path / "lost", hard_to_resume(), config, keep_checkpoints=100)
     paths = [line["path"] for line in notes.lines if line["type"] == "checkpoint"]
     assert len(set(paths)) == 18
     for number, path in enumerate(paths[:-1:4]):
@@ -348,6 +236,20 @@ def test_a_finished_task_resumed_trains_no_further(tmp_path):
         ({"metrics": lambda out, batch: 1 / 0}, {}, "metrics", ZeroDivisionError, "division"),
         ({}, {"epochs": 0}, "reading the config", ValueError, "epochs is 0; it must be"),
         ({}, {"batch_size": 2.5}, "reading the config", ValueError, "batch_size is 2.5"),
+        (
+            {"build_data": lambda cfg: blobs(64)},
+            {"best": {"metric": "accuracy"}},
+            "build_data",
+            PackageInvalid,
+            "need validation data",
+        ),
+        (
+            {},
+            {"early_stopping": {"metric": "f1", "patience": 1}},
+            "the best value and early stopping",
+            ValueError,
+            "there is no metric 'f1' to watch; measured: val_loss, accuracy",
+        ),
     ],
 )
 def test_an_error_is_blamed_on_what_was_done(tmp_path, package, config, doing, error, text):
