@@ -6,6 +6,7 @@ which the order of samples is drawn again, and that of the moment, from which th
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Iterator
 
 from aifarm.train import checkpoint
@@ -63,7 +64,7 @@ class Loop:
                 checkpoint.restore_rng(self._own, run.device)
             yield self._epoch
             self._epoch += 1
-            self._batch = 0
+            self._batch, self._own = 0, {}
             run.progress = 100.0 * self._epoch / self._epochs
             self._boundary(epoch_end=True)
         self._save(wait=True)
@@ -110,6 +111,8 @@ class Loop:
             seed = derived_seed(run.step, "rank", run.rank)
             checkpoint.seed_everything(seed)
             self._own = {**state["rng"][0], **checkpoint.rng_state(run.device)}
+        # Resumed at an epoch's end, the optimizer has stepped, but not in this process.
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         print(f"Resumed at step {run.step}, from {path}.", flush=True)  # noqa: T201 (for its log)
 
     def _boundary(self, epoch_end: bool = False) -> None:
