@@ -54,6 +54,14 @@ def build_scheduler(optimizer, cfg):
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=cfg["epochs"])
 """
 CONFIG = {"epochs": 20, "batch_size": 13, "seed": 9, "learning_rate": 0.003}
+EVERY_OPTION = {
+    "precision": "fp16",
+    "grad_accumulation": 2,
+    "clip_norm": 1.0,
+    "eval_every": 7,
+    "best": {"metric": "accuracy", "mode": "max"},
+    "early_stopping": {"metric": "val_loss", "patience": 100},
+}
 SLOW = pytest.mark.slow
 
 
@@ -79,10 +87,11 @@ def package(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def start(warm, package):
-    def start(world_size, **task):
+    def start(world_size, options=None, **task):
+        config = {**CONFIG, **(options or {})}
         if world_size == 1:
-            return [warm.start(package, CONFIG, **task)]
-        return warm.start_gang(world_size, package, CONFIG, **task)
+            return [warm.start(package, config, **task)]
+        return warm.start_gang(world_size, package, config, **task)
 
     return start
 
@@ -145,6 +154,19 @@ def test_a_resumed_attempt_ends_in_the_same_bits(start, uninterrupted, world_siz
     resumed = finish(start(world_size, resume=saved["path"]))
     assert first_step(resumed) == saved["step"] + 1
     assert digest(resumed) == uninterrupted(world_size)
+
+
+@pytest.mark.parametrize("interrupt", [interrupt_by_stop, interrupt_by_kill])
+@pytest.mark.parametrize("world_size", [1, 2, pytest.param(3, marks=SLOW)])
+def test_with_every_option_too(start, world_size, interrupt):
+    whole = digest(finish(start(world_size, EVERY_OPTION)))
+    ranks = start(world_size, EVERY_OPTION, checkpoint_seconds=0.01)
+    interrupt(ranks)
+    saved = ranks[0].of("checkpoint")[-1]
+    resumed = finish(start(world_size, EVERY_OPTION, resume=saved["path"]))
+    assert digest(resumed) == whole
+    told = next(line["resumed"] for line in resumed.lines if "resumed" in line)
+    assert told["verified"] is True
 
 
 @pytest.mark.slow

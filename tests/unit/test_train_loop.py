@@ -59,11 +59,11 @@ def script(run, loader, accumulation=1, epochs=3):
     sched = torch.optim.lr_scheduler.StepLR(opt, 1, gamma=0.8)
     run.track(model=model, opt=opt, sched=sched)
     for epoch in run.epochs(epochs):
-        for number, (points, labels) in enumerate(run.batches(loader, accumulation), 1):
+        for points, labels in run.batches(loader, accumulation):
             out = model(torch.atleast_2d(points))
             loss = nn.functional.cross_entropy(out, labels.reshape(-1))
             (loss / accumulation).backward()
-            if number % accumulation == 0:
+            if run.step % accumulation == 0:
                 opt.step()
                 opt.zero_grad()
             run.report(loss=loss, epoch=epoch)
@@ -104,13 +104,15 @@ def test_stopped_and_resumed_gives_the_same_bits(tmp_path, kind):
 
 
 def test_it_is_never_left_while_gradients_wait_for_the_optimizer(tmp_path):
-    loader = LOADERS["shuffled"]
+    def loader(data):
+        return DataLoader(data, 10, shuffle=True)
+
     expected, _ = interrupted(tmp_path / "whole", loader, [], accumulation=2)
     for boundary in (1, 2, 3):
         folder = tmp_path / str(boundary)
         found, journals = interrupted(folder, loader, [boundary], accumulation=2)
         assert found == expected
-        assert checkpoint.load(journals[0].lines[-1]["path"])["position"]["batch"] in (2, 4, 5)
+        assert checkpoint.load(journals[0].lines[-1]["path"])["position"]["batch"] % 2 == 0
 
 
 def test_any_checkpoint_of_a_lost_attempt_leads_to_the_same_bits(tmp_path):

@@ -158,7 +158,7 @@ def test_objects_like_those_of_torchmetrics_measure_the_validation_data(tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("default::DeprecationWarning")  # torch's own
+@pytest.mark.filterwarnings("default")  # of the compiler
 def test_a_compiled_model_has_the_same_names_and_resumes_exactly(tmp_path):
     config = {**CONFIG, "compile": True}
     _, whole = train(tmp_path / "whole", hard_to_resume(), config)

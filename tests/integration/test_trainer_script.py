@@ -1,0 +1,175 @@
+"""The script door under a real warm process: progress, pause, failures, and the same bits."""
+
+import hashlib
+import os
+import signal
+
+import pytest
+import torch
+
+from warm import WarmProcess
+
+SOURCE = """
+import argparse
+import random
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+import aifarm.train as at
+from parts import PARTS
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--epochs", type=int, default=30)
+parser.add_argument("--workers", type=int, default=0)
+args = parser.parse_args()
+
+
+class Shaken(Dataset):
+    def __len__(self):
+        return 48
+
+    def __getitem__(self, index):
+        point = torch.randn(4, generator=torch.Generator().manual_seed(index))
+        return point + 0.1 * torch.randn(4) + 0.1 * random.random(), int(point.sum() > 0)
+
+
+random.seed(2)
+torch.manual_seed(2)
+run = at.current()
+net = nn.Sequential(nn.Linear(4, 32), *[nn.Linear(32, 32) for _ in range(4)], nn.Dropout(0.2),
+                    nn.ReLU(), nn.Linear(32, PARTS))
+opt = torch.optim.AdamW(net.parameters(), lr=0.01)
+run.track(model=net, opt=opt)
+model = run.parallel(net)
+data = Shaken()
+sampler = DistributedSampler(data, run.world_size, run.rank)
+loader = DataLoader(data, 4, sampler=sampler, num_workers=args.workers)
+for epoch in run.epochs(args.epochs):
+    sampler.set_epoch(epoch)
+    for points, labels in run.batches(loader):
+        loss = nn.functional.cross_entropy(model(points), labels)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        run.report(loss=loss)
+open("done.txt", "w").write("in a folder of its own")
+"""
+SLOW = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    warm = WarmProcess(tmp_path_factory.mktemp("warm")).connect()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("package")
+    (folder / "train.py").write_text(SOURCE)
+    (folder / "parts.py").write_text("PARTS = 2\n")
+    return folder
+
+
+def start(warm, package, world_size=1, args=(), **task):
+    task = {"kind": "script", "entry": "train.py", **task}
+    config = {"args": list(args), **task.pop("config", {})}
+    if world_size == 1:
+        return [warm.start(package, config, **task)]
+    return warm.start_gang(world_size, package, config, **task)
+
+
+def finish(ranks):
+    for folder in ranks:
+        last, _ = folder.wait_for_end()
+        assert last["type"] == "finished", last
+    final = ranks[0].of("checkpoint")[-1]
+    assert final["final"] is True
+    model = torch.load(final["path"], weights_only=True)["model"]
+    return hashlib.sha256(b"".join(t.numpy().tobytes() for t in model.values())).hexdigest()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("world_size", [1, 2, pytest.param(3, marks=SLOW)])
+def test_stopped_and_then_killed_it_ends_in_the_same_bits(warm, package, world_size, workers):
+    # Long enough that it is still training when the stop arrives.
+    args = ["--workers", workers, "--epochs", 12 if workers else 60]
+    whole = finish(start(warm, package, world_size, args))
+
+    ranks = start(warm, package, world_size, args)
+    ranks[0].wait_for_step(5)
+    for folder in ranks:
+        folder.desire("stopped")
+    assert {folder.wait_for_end()[0]["type"] for folder in ranks} == {"stopped"}
+    saved = ranks[0].of("checkpoint")[-1]
+
+    config = {"checkpoint_steps": 1}
+    ranks = start(warm, package, world_size, args, resume=saved["path"], config=config)
+    ranks[0].wait_for("checkpoint", lambda line: line["step"] >= saved["step"] + 2)
+    for folder in ranks:
+        os.kill(folder.spawned["pid"], signal.SIGKILL)
+    for folder in ranks:
+        folder.wait_for_end()
+    saved = ranks[0].of("checkpoint")[-1]
+
+    ranks = start(warm, package, world_size, args, resume=saved["path"])
+    assert finish(ranks) == whole
+    assert ranks[0].points[0][0] == saved["step"] + 1
+
+
+def test_a_script_runs_in_a_folder_of_its_own_with_progress_and_pause(warm, package):
+    (folder,) = start(warm, package, args=["--epochs", 100_000])
+    folder.wait_for_step(3)
+    folder.desire("paused")
+    held_at = folder.wait_for("paused")["step"]
+    folder.desire("running")
+    assert folder.wait_for("running")["step"] == held_at
+    folder.desire("stopped")
+    last, exit_line = folder.wait_for_end()
+    assert (last["type"], exit_line["code"]) == ("stopped", 0)
+    (folder,) = start(warm, package, args=["--epochs", 1])
+    last, _ = folder.wait_for_end()
+    assert last["metrics"].keys() == {"loss"}
+    assert folder.of("points")[-1]["progress"] == 100.0
+    assert (folder.path / "work" / "done.txt").exists()
+    assert sorted(path.name for path in package.iterdir()) == ["parts.py", "train.py"]
+    started = folder.of("started")[0]
+    assert started["provenance"]["argv"][1:] == ["train.py", "--epochs", "1"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("raise ValueError('no such data')", "the script failed: no such data (train.py line 1)"),
+        ("import sys; sys.exit(3)", "train.py ended with exit status 3"),
+    ],
+)
+def test_a_script_that_fails_is_told_in_a_sentence(warm, tmp_path, source, message):
+    (tmp_path / "train.py").write_text(source)
+    (folder,) = start(warm, tmp_path)
+    last, _ = folder.wait_for_end()
+    assert (last["type"], last["cause"], last["message"]) == ("failed", "user_error", message)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_script_without_a_line_of_ours_runs_as_it_is(warm, tmp_path, world_size):
+    source = """
+import os
+import sys
+import torch.distributed as dist
+
+if __name__ == "__main__":
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        dist.init_process_group("gloo")
+        dist.barrier()
+    print("ran as", sys.argv, flush=True)
+    sys.exit(0)
+"""
+    (tmp_path / "train.py").write_text(source)
+    for folder in start(warm, tmp_path, world_size, args=["--lr", 0.1]):
+        last, _ = folder.wait_for_end()
+        assert last == {"type": "finished", "metrics": {}}
+        assert "/work/train.py', '--lr', '0.1']" in folder.log
