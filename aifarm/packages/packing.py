@@ -1,6 +1,8 @@
 """Making a package: the same files give the same bytes, and so the same sha256, anywhere."""
 
+import ast
 import hashlib
+import json
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
@@ -35,8 +37,8 @@ def pack(
 ) -> bytes:
     """The archive of all files in `folder`, without hidden ones, byte code and an old manifest.
 
-    A symbolic link is packed as what it leads to, which must lie in `folder`. Raises
-    PackageInvalid.
+    A symbolic link is packed as what it leads to, which must lie in `folder`. Without `defaults`
+    the manifest has those that the entry declares. Raises PackageInvalid.
     """
     try:
         paths = _collect(Path(folder).resolve(strict=True), LIMITS)
@@ -77,12 +79,42 @@ def _build(
         kind=kind,
         entry=entry,
         requires=tuple(requires),
-        defaults=dict(defaults or {}),
+        defaults=declared(files.get(entry, b"")) if defaults is None else dict(defaults),
         files={path: hashlib.sha256(data).hexdigest() for path, data in files.items()},
     )
     archive = _zip({**files, MANIFEST: encode(manifest)})
     verify(archive)
     return archive
+
+
+def declared(source: bytes) -> dict[str, JSON]:
+    """The dict that Python `source` names `defaults` at its top level; {} where it has none, or
+    one that is not plain JSON as it stands there. The code is read, never run."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    for statement in reversed(tree.body):
+        value = _assigned(statement, "defaults")
+        if value is not None:
+            try:
+                found = json.loads(json.dumps(ast.literal_eval(value), allow_nan=False))
+            except (ValueError, TypeError, RecursionError):
+                return {}
+            return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:
+    """What `statement` gives the name, if it does."""
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    else:
+        return None
+    named = any(isinstance(target, ast.Name) and target.id == name for target in targets)
+    return statement.value if named else None
 
 
 def _zip(files: Mapping[str, bytes]) -> bytes:

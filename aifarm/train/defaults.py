@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+
 def build_optimizer(model: Any, cfg: dict[str, Any]) -> Any:
     """Adam: it trains most models well at one learning rate, where SGD needs it tuned."""
     import torch

@@ -7,7 +7,8 @@ which the order of samples is drawn again, and that of the moment, from which th
 from __future__ import annotations
 
 import warnings
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from aifarm.train import checkpoint
 from aifarm.train.batches import derived_seed

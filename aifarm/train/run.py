@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from aifarm.train import checkpoint as checkpoints
 from aifarm.train.control import DESIRED, PAUSED, RUNNING, STOPPED
@@ -145,8 +146,8 @@ class Run:
     ) -> None:
         """Reports numbers (or tensors of one element) of a step; `progress` in percent.
 
-        Without `step` it is the batch's of `batches`, else the reports are counted. Never blocks, never raises: what cannot be read as
-        a number is left out, and the log says so.
+        Without `step` it is that of the loop over `batches`, else the reports are counted. Never
+        blocks, never raises: what cannot be read as a number is left out, and the log says so.
         """
         try:
             if step is not None:
@@ -232,6 +233,8 @@ class Run:
         self._saver.save(state, line)
         if wait or final:
             self.settle()
+        if final and state.get("model"):
+            checkpoints.export(state["model"], self.folder)
 
     def settle(self) -> None:
         """Waits until the latest checkpoint is written."""

@@ -3,6 +3,9 @@
 import hashlib
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,6 +60,7 @@ for epoch in run.epochs(args.epochs):
 open("done.txt", "w").write("in a folder of its own")
 """
 SLOW = pytest.mark.slow
+EXAMPLE = Path(__file__).parents[2] / "examples" / "script"
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +177,23 @@ if __name__ == "__main__":
         last, _ = folder.wait_for_end()
         assert last == {"type": "finished", "metrics": {}}
         assert "/work/train.py', '--lr', '0.1']" in folder.log
+
+
+def test_the_example_learns_on_the_farm(warm):
+    (folder,) = start(warm, EXAMPLE)
+    last, _ = folder.wait_for_end()
+    assert last["type"] == "finished", folder.log
+    assert last["metrics"]["accuracy"] > 0.85
+    assert any(line["best"] for line in folder.of("checkpoint"))
+
+
+def test_the_example_is_a_program_of_its_own_that_resumes(tmp_path):
+    def train(epochs):
+        command = [sys.executable, EXAMPLE / "train.py", "--epochs", str(epochs)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert train(2).count("accuracy") == 2
+    resumed = train(3)
+    assert "Resumed at step 88" in resumed
+    assert resumed.count("accuracy") == 1

@@ -233,3 +233,25 @@ def test_a_folder_too_large_is_refused_before_it_is_read(folder):
         file.truncate(257 << 20)
     with pytest.raises(PackageInvalid, match="too large for a package"):
         pack(folder, "m", "1")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("defaults = {'width': 8, 'sizes': (1, 2)}\n", {"width": 8, "sizes": [1, 2]}),
+        ("defaults: dict = {'lr': 0.1}\n", {"lr": 0.1}),
+        ("defaults = {'a': 1}\ndefaults = {'a': 2}\n", {"a": 2}),
+        ("defaults = {'width': 2 * WIDTH}\n", {}),
+        ("defaults = {'a': {1, 2}}\n", {}),
+        ("defaults = [1]\n", {}),
+        ("def f():\n    defaults = {'a': 1}\n", {}),
+        ("this is no Python\n", {}),
+    ],
+)
+def test_the_manifest_has_the_defaults_that_the_entry_declares(source, expected):
+    assert verify(pack_source(source, "p", "1")).defaults == expected
+
+
+def test_defaults_that_are_named_count_instead():
+    packed = pack_source("defaults = {'a': 1}\n", "p", "1", defaults={"b": 2})
+    assert verify(packed).defaults == {"b": 2}

@@ -2,6 +2,7 @@ import hashlib
 import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -59,6 +60,22 @@ def test_a_disk_that_refuses_is_an_oserror_and_leaves_nothing(tmp_path):
     done = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=True)
     assert done.stdout == "File too large\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_final_weights_are_exported_where_safetensors_is_installed(tmp_path, monkeypatch):
+    def save_file(tensors, path):
+        assert all(tensor.is_contiguous() for tensor in tensors.values())
+        torch.save(tensors, path)
+
+    weight = torch.arange(6.0).reshape(2, 3).T
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    assert checkpoint.export({"w": weight}, tmp_path) is None
+    library = SimpleNamespace(save_file=save_file)
+    monkeypatch.setitem(sys.modules, "safetensors", SimpleNamespace(torch=library))
+    monkeypatch.setitem(sys.modules, "safetensors.torch", library)
+    path = checkpoint.export({"w": weight, "tied": weight}, tmp_path)
+    assert torch.equal(torch.load(path, weights_only=True)["tied"], weight)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
 def test_another_format_is_refused(tmp_path):

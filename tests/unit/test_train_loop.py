@@ -99,7 +99,9 @@ def test_stopped_and_resumed_gives_the_same_bits(tmp_path, kind):
         assert found == expected
         noise = [value for notes in journals for value in notes.series("noise")]
         assert noise == whole.series("noise")
-        steps = [step for notes in journals for step, metrics, _ in notes.points if "loss" in metrics]
+        steps = [
+            step for notes in journals for step, metrics, _ in notes.points if "loss" in metrics
+        ]
         assert steps == [step for step, metrics, _ in whole.points if "loss" in metrics]
 
 

@@ -1,4 +1,4 @@
-"""What a declarative config may ask for, in this process on one rank, and that it resumes exactly."""
+"""What a config may ask for, in this process on one rank, and that it resumes exactly."""
 
 import math
 
