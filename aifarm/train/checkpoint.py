@@ -66,18 +66,17 @@ def save(state: dict[str, Any], folder: Path, step: int) -> Written:
     return Written(path, hashing.size, hashing.sha256.hexdigest())
 
 
-def export(model: dict[str, Any], folder: Path) -> Path | None:
+def export(model: dict[str, Any], folder: Path) -> None:
     """Writes the weights to `folder`/model.safetensors too, where that library is installed."""
     try:
         from safetensors.torch import save_file
     except ImportError:
-        return None
+        return
     path = folder / "model.safetensors"
     temporary = path.with_suffix(".tmp")
     # Copies: the format takes neither views nor weights that share their memory.
     save_file({k: v.detach().cpu().clone().contiguous() for k, v in model.items()}, temporary)
     os.replace(temporary, path)
-    return path
 
 
 def load(path: str | Path) -> dict[str, Any]:

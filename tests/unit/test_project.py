@@ -120,7 +120,7 @@ def test_nothing_names_a_package_index(name: str) -> None:
         ("aifarm.core", {"msgspec"}),
         ("aifarm.app", {"msgspec"}),
         ("aifarm.packages", {"msgspec"}),
-        ("aifarm.train", {"torch"}),
+        ("aifarm.train", {"safetensors", "torch"}),
     ],
 )
 def test_who_stands_on_what_of_others(package: str, allowed: set[str]) -> None:
