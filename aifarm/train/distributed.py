@@ -119,3 +119,12 @@ def is_lost_peer(error: BaseException) -> bool:
     if isinstance(error, (dist.DistError, ConnectionError)):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in LOST_PEER)
+
+
+def choose_device(local_rank: int) -> Any:
+    """The GPU of this rank among those that the process may see, else the CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank % torch.cuda.device_count())

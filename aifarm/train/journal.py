@@ -212,3 +212,14 @@ def spell_out(value: Any) -> Any:
         return value
     number = float(value)
     return number if math.isfinite(number) else str(number)
+
+
+def settle(value: Any) -> Any:
+    """`value` as it is now: a number, or a copy on the accelerator that is read at the flush.
+
+    Reading an accelerator's tensor here would make the training loop wait for it.
+    """
+    is_cpu = getattr(value, "is_cpu", None)
+    if is_cpu is None:
+        return float(value)
+    return value.item() if is_cpu else value.detach().reshape(()).clone()

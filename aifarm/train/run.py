@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from aifarm.train import checkpoint as checkpoints
+from aifarm.train.alone import NoControl, NoJournal
 from aifarm.train.control import DESIRED, PAUSED, RUNNING, STOPPED
-from aifarm.train.distributed import Gang
+from aifarm.train.distributed import Gang, choose_device
+from aifarm.train.journal import settle
 from aifarm.train.loop import Loop
 from aifarm.train.saving import Saver
 
@@ -21,23 +24,6 @@ CHECK_SECONDS = 0.2  # how often the ranks of a gang agree on it
 HOLD_SECONDS = 0.1  # the same while held, so that no collective times out
 EPOCH_SECONDS = 1.0  # short epochs are not worth a checkpoint each
 FOLLOWER_SECONDS = 1.0  # ranks above 0 report at most this often: the gang's view is rank 0's
-
-
-class NoJournal:
-    """Off the farm nobody reads."""
-
-    def point(self, step: int, metrics: dict[str, Any], progress: float) -> None: ...
-
-    def flush_if_due(self) -> None: ...
-
-    def write(self, line: dict[str, Any]) -> None: ...
-
-
-class NoControl:
-    """Off the farm nobody interferes."""
-
-    def poll(self, timeout: float | None = 0.0) -> str:
-        return RUNNING
 
 
 class Run:
@@ -97,7 +83,7 @@ class Run:
     def device(self) -> Any:
         """The torch.device to train on: this rank's GPU where there is one, else the CPU."""
         if self._device is None:
-            self._device = choose_device(0)
+            self._device = choose_device(int(os.environ.get("LOCAL_RANK", "0")))
         return self._device
 
     def adopt(self, config: dict[str, Any]) -> None:
@@ -297,12 +283,12 @@ class Run:
 
     def _hold(self) -> str:
         self._observe(PAUSED)
-        began = time.monotonic()
         desired = PAUSED
         while desired == PAUSED:
+            began = time.monotonic()
             self._control.poll(None if self.world_size == 1 else HOLD_SECONDS)
+            self._held_seconds += time.monotonic() - began
             desired = self._agree(pace=HOLD_SECONDS)
-        self._held_seconds += time.monotonic() - began
         return desired
 
     def _observe(self, state: str) -> None:
@@ -313,34 +299,16 @@ class Run:
             self._journal.write({"type": state, "step": self.step, **extra})
 
 
-def choose_device(local_rank: int) -> Any:
-    """The GPU of this rank among those that the process may see, else the CPU."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", local_rank % torch.cuda.device_count())
-
-
-def settle(value: Any) -> Any:
-    """`value` as it is now: a number, or a copy on the accelerator that is read at the flush.
-
-    Reading an accelerator's tensor here would make the training loop wait for it.
-    """
-    is_cpu = getattr(value, "is_cpu", None)
-    if is_cpu is None:
-        return float(value)
-    return value.item() if is_cpu else value.detach().reshape(()).clone()
-
-
 _current: Run | None = None
 
 
 def current() -> Run:
-    """The run of this process. Off the farm: one that trains here, with ./aifarm-run/ as home."""
+    """The run of this process. Off the farm: one that trains here, with ./aifarm-run/ as home; a
+    rank of several where torchrun started it."""
     global _current
     if _current is None:
-        _current = Run(Path("aifarm-run"), config={})
+        ranks = Gang(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+        _current = Run(Path("aifarm-run"), config={}, gang=ranks)
     return _current
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Any
 from aifarm.train import run as runs
 from aifarm.train import script
 from aifarm.train.control import Control
-from aifarm.train.distributed import Gang, HostError, is_lost_peer
+from aifarm.train.distributed import Gang, HostError, choose_device, is_lost_peer
 from aifarm.train.journal import Journal
 from aifarm.train.package import PackageInvalid, explain, load, trace
 from aifarm.train.provenance import provenance
@@ -57,7 +58,8 @@ def _work(
             raise PackageInvalid(f"packages of kind {task['kind']!r} cannot be trained")
     except BaseException as error:
         if run:
-            run.settle()  # what was being written is whole
+            with contextlib.suppress(Exception):
+                run.settle()  # what is being written is whole
         folder = run_dir / "work" if task["kind"] == "script" else folder
         doing = trainer.doing if trainer else doing
         line = failure(error, doing, folder, task["rank"], task["world_size"])
@@ -74,7 +76,7 @@ def _enter(task: dict[str, Any], run_dir: Path, journal: Journal, control: Contr
 
     # The warm process keeps one thread, so that forking is safe; the pool of this one is its own.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    device = runs.choose_device(task["local_rank"])
+    device = choose_device(task["local_rank"])
     if device.type == "cuda":
         torch.cuda.set_device(device)
     config = task["config"]

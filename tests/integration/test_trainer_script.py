@@ -197,3 +197,12 @@ def test_the_example_is_a_program_of_its_own_that_resumes(tmp_path):
     resumed = train(3)
     assert "Resumed at step 88" in resumed
     assert resumed.count("accuracy") == 1
+
+
+def test_the_loop_of_the_how_to_runs(tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "bring-your-own-loop.md"
+    source = page.read_text().partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "train.py").write_text(source)
+    subprocess.run([sys.executable, "train.py"], cwd=tmp_path, check=True)
+    (final,) = (tmp_path / "aifarm-run" / "checkpoints").glob("step-00000160.pt")
+    assert torch.load(final, weights_only=True)["metrics"]["loss"] < 0.01

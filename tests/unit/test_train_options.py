@@ -1,6 +1,7 @@
 """What a config may ask for, in this process on one rank, and that it resumes exactly."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from aifarm.train import checkpoint, reference
 from aifarm.train import run as runs
-from train_world import StopAt, classifier, digest, hard_to_resume, train
+from train_world import Notes, StopAt, classifier, digest, hard_to_resume, train
 
 
 @pytest.fixture(autouse=True)
@@ -212,3 +213,23 @@ def test_a_module_that_the_package_froze_stays_so_after_an_evaluation(tmp_path):
     train(tmp_path, classifier(build_model=build_model), {"epochs": 2})
     assert made[0][0].training is False
     assert made[0][1].training is True
+
+
+def test_a_hold_is_no_training_time(tmp_path, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    class HeldOnce:
+        def __init__(self):
+            self.desired = ["running", "running", "paused", "paused", "running"]
+
+        def poll(self, timeout=0.0):
+            if timeout != 0.0:
+                clock.now += 1000.0
+            return self.desired.pop(0) if len(self.desired) > 1 else self.desired[0]
+
+    config = {"epochs": 1, "batch_size": 50, "max_seconds": 60.0}
+    run = runs.Run(tmp_path, config, journal=Notes(), control=HeldOnce())
+    for _ in range(4):
+        run.should_stop()
+        assert not run.time_is_up
