@@ -80,7 +80,8 @@ def _enter(task: dict[str, Any], run_dir: Path, journal: Journal, control: Contr
     if device.type == "cuda":
         torch.cuda.set_device(device)
     config = task["config"]
-    argv = [sys.executable, task["entry"], *script.arguments(config)]
+    args = script.arguments(config) if task["kind"] == "script" else []
+    argv = [sys.executable, task["entry"], *args]
     source = provenance(device, config.get("seed") or 0, argv)
     journal.write(
         {"type": "started", "time": time.time(), "pid": os.getpid(), "provenance": source}
