@@ -43,7 +43,10 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint on this machine's disk; `size` in bytes, `progress` in percent."""
+    """A checkpoint on this machine's disk; `size` in bytes, `progress` in percent.
+
+    `best`: by the metric that its task names, up to now.
+    """
 
     path: str
     step: int
@@ -53,6 +56,7 @@ class Checkpoint:
     progress: float = 0.0
     metrics: Metrics = field(default_factory=dict)
     final: bool = False
+    best: bool = False
 
 
 # ---------------------------------------------------------------- effects

@@ -61,6 +61,7 @@ class _Checkpoint(_Line, tag="checkpoint"):
     progress: float = 0.0
     metrics: dict[str, Number] = {}
     final: bool = False
+    best: bool = False
 
 
 class _Finished(_Line, tag="finished"):
@@ -112,6 +113,7 @@ def _report(read: Line) -> Report:
                     progress=_percent(read.progress),
                     metrics=_finite(read.metrics),
                     final=read.final,
+                    best=read.best,
                 )
             )
         case _Finished(metrics):

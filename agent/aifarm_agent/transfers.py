@@ -64,11 +64,12 @@ class Transfers:
     def upload(self, key: RankKey, checkpoint: Checkpoint) -> None:
         """Answered by CheckpointStored or CheckpointDropped.
 
-        A newer one takes the place of those of its rank that wait, but for final ones.
+        A newer one takes the place of those of its rank that wait, but for final ones, and for
+        the best one until there is a better one.
         """
         waiting = self._waiting.setdefault(key, {})
         for older, task in list(waiting.values()):
-            if not older.final:
+            if not older.final and (checkpoint.best or not older.best):
                 task.cancel()
                 del waiting[older.path]
                 dropped = events.CheckpointDropped(older, "a newer one takes its place")

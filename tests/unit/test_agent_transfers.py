@@ -122,12 +122,12 @@ class Bench:
     async def answer(self):
         return await asyncio.wait_for(self.answers.get(), 20)
 
-    def checkpoint(self, home, step, final=False, content=WEIGHTS):
+    def checkpoint(self, home, step, final=False, best=False, content=WEIGHTS):
         content = step.to_bytes(4, "big") + content
         path = home / f"step-{step}.pt"
         path.write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
-        return Checkpoint(str(path), step, len(content), sha256, final=final)
+        return Checkpoint(str(path), step, len(content), sha256, final=final, best=best)
 
 
 @pytest.fixture
@@ -277,6 +277,21 @@ async def test_newer_checkpoints_take_the_place_of_those_that_wait(bench, store,
     store.gate.set()
     stored = [(await bench.answer()).checkpoint.step for _ in range(4)]
     assert sorted(stored) == [1, 2, 3, 5]
+
+
+async def test_the_best_checkpoint_waits_until_there_is_a_better_one(bench, store, tmp_path):
+    store.gate.clear()
+    for step in (1, 2):  # as many as go at once
+        bench.transfers.upload(KEY, bench.checkpoint(tmp_path, step))
+        await store.asked.get()
+    bench.transfers.upload(KEY, bench.checkpoint(tmp_path, 3, best=True))
+    bench.transfers.upload(KEY, bench.checkpoint(tmp_path, 4))
+    bench.transfers.upload(KEY, bench.checkpoint(tmp_path, 5))
+    assert (await bench.answer()).checkpoint.step == 4
+    bench.transfers.upload(KEY, bench.checkpoint(tmp_path, 6, best=True))
+    assert {(await bench.answer()).checkpoint.step for _ in range(2)} == {3, 5}
+    store.gate.set()
+    assert {(await bench.answer()).checkpoint.step for _ in range(3)} == {1, 2, 6}
 
 
 async def test_what_was_cancelled_is_not_answered(bench, store, tmp_path):
