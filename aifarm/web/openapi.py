@@ -15,6 +15,7 @@ from msgspec import Struct, json
 import aifarm
 from aifarm.app.errors import STATUS
 from aifarm.app.scopes import SCOPES, Scope
+from aifarm.web.handler import VERSIONS, version_of
 from aifarm.web.http import Route
 from aifarm.wire.examples import EXAMPLES
 from aifarm.wire.headers import HEADERS
@@ -181,7 +182,7 @@ def _operation(route: Route) -> Document:
         "description": "\n\n".join(text for text in (told, asked) if text),
         "security": [{"token": [route.scope.value]}] if route.scope else [],
     }
-    if parameters := [*_path(route), *_query(route), *_headers(route)]:
+    if parameters := [*_path(route), *_query(route), *_headers(route), *_version(route)]:
         operation["parameters"] = parameters
     if route.body is not None:
         operation["requestBody"] = {
@@ -209,6 +210,18 @@ def _path(route: Route) -> Iterator[Document]:
             "required": True,
             "description": PARAMETERS[name],
             "schema": {"type": "string", "minLength": 1},
+        }
+
+
+def _version(route: Route) -> Iterator[Document]:
+    version = version_of(route.path)
+    if version is not None:
+        yield {
+            "name": "X-API-Version",
+            "in": "header",
+            "required": False,
+            "description": "The version that the caller was written for: 400 where it is another.",
+            "schema": {"enum": [said for said, meant in VERSIONS.items() if meant == version]},
         }
 
 

@@ -663,9 +663,10 @@ class ClientFullList(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True):
-    """`standby`: the server lives, and another one leads the farm."""
+    """`standby`: the server lives, and another one leads the farm. `ready`: this one does, and
+    can write."""
 
-    status: Literal["ok", "standby"]
+    status: Literal["ok", "ready", "standby"]
     version: str
 
 

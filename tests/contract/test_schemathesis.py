@@ -39,7 +39,8 @@ def path() -> str:
     return os.pathsep.join(entry for entry in sys.path if entry)
 
 
-def test_the_reference_holds_for_an_administrator(server: RunningServer) -> None:
+def test_the_reference_holds_for_an_administrator(shared_server: RunningServer) -> None:
+    server = shared_server
     server.publish()
     made = server.http().post("/api/tasks", json={"name": "model", "version": "1.0"})
     assert made.status_code == 201
@@ -47,6 +48,6 @@ def test_the_reference_holds_for_an_administrator(server: RunningServer) -> None
     assert not found, found
 
 
-def test_the_reference_holds_for_a_stranger(server: RunningServer) -> None:
-    found = broken(server, 20)
+def test_the_reference_holds_for_a_stranger(shared_server: RunningServer) -> None:
+    found = broken(shared_server, 20)
     assert not found, found
