@@ -59,7 +59,8 @@ class RunningServer:
 
     def start(self) -> None:
         code = (
-            "import sys; from pathlib import Path; from aifarm.server import Settings, run;"
+            "import logging, sys; from pathlib import Path; from aifarm.server import Settings, run;"
+            "logging.basicConfig();"
             f"run(Settings(port={self.port}, data_dir=Path(sys.argv[1]), **{self._settings!r}))"
         )
         command = [sys.executable, "-c", code, str(self.data_dir)]

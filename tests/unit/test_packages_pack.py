@@ -82,7 +82,7 @@ def test_what_was_packed_is_what_is_unpacked_or_one_sentence_says_why_not(
     try:
         archive = pack(root / "model", "m", "1", defaults=defaults)
     except PackageInvalid:
-        assert clash(files)
+        assert clash(files) or "\0" in "".join(map(str, [*defaults, *defaults.values()]))
         return
     assert not clash(files)
     (root / "m.zip").write_bytes(archive)
