@@ -59,8 +59,8 @@ class RunningServer:
 
     def start(self) -> None:
         code = (
-            "import logging, sys; from pathlib import Path; from aifarm.server import Settings, run;"
-            "logging.basicConfig();"
+            "import logging, sys; from pathlib import Path; logging.basicConfig();"
+            "from aifarm.server import Settings, run;"
             f"run(Settings(port={self.port}, data_dir=Path(sys.argv[1]), **{self._settings!r}))"
         )
         command = [sys.executable, "-c", code, str(self.data_dir)]
