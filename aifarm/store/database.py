@@ -1,7 +1,7 @@
 """What the store needs of a database; `sqlite` and `postgres` give it."""
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Dialect, Table
 from sqlalchemy.sql.dml import Insert
@@ -43,3 +43,14 @@ class Database(Protocol):
 
     def close(self) -> None:
         """After this another server may have the database."""
+
+
+def or_update(insert: Any) -> Insert:
+    """A dialect's own insert of whole rows, which updates those whose primary key is there."""
+    keys = set(insert.table.primary_key.columns)
+    others = [column.name for column in insert.table.columns if column not in keys]
+    found: Insert = insert.on_conflict_do_update(
+        index_elements=insert.table.primary_key.columns,
+        set_={name: insert.excluded[name] for name in others},
+    )
+    return found

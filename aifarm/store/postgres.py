@@ -16,7 +16,7 @@ from sqlalchemy import exc as sql
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.pool import NullPool, QueuePool
 
-from aifarm.store.database import READERS
+from aifarm.store.database import READERS, or_update
 from aifarm.store.errors import DatabaseAway, DatabaseLed, DatabaseRefused, LeadershipLost
 from aifarm.store.tables import leader, metadata
 
@@ -179,12 +179,7 @@ class Postgres:
 
     @staticmethod
     def upsert(table: Table) -> Insert:
-        statement = insert(table)
-        keys = set(table.primary_key.columns)
-        return statement.on_conflict_do_update(
-            index_elements=table.primary_key.columns,
-            set_={c.name: statement.excluded[c.name] for c in table.columns if c not in keys},
-        )
+        return or_update(insert(table))
 
     def explain(self, error: BaseException | None) -> str:
         state = getattr(error, "sqlstate", None) or ""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Dialect, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.pool import NullPool, QueuePool
 
-from aifarm.store.database import READERS
+from aifarm.store.database import READERS, or_update
 from aifarm.store.errors import DatabaseRefused
 
 LOCK_WAIT = 5.0
@@ -120,12 +120,7 @@ class SqliteFile:
 
     @staticmethod
     def upsert(table: Table) -> Insert:
-        statement = insert(table)
-        keys = set(table.primary_key.columns)
-        return statement.on_conflict_do_update(
-            index_elements=table.primary_key.columns,
-            set_={c.name: statement.excluded[c.name] for c in table.columns if c not in keys},
-        )
+        return or_update(insert(table))
 
     def explain(self, error: BaseException | None) -> str:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
