@@ -76,6 +76,7 @@ def test_training_goes_on_while_the_server_is_dead(local: LocalFarm, task: Task)
     assert steps(task) == list(range(1, STEPS + 1))
 
 
+@pytest.mark.slow
 def test_a_restarted_agent_takes_up_its_workers(local: LocalFarm, task: Task) -> None:
     until_checkpoint(task)
     (name,) = task.refresh().clients
@@ -88,6 +89,7 @@ def test_a_restarted_agent_takes_up_its_workers(local: LocalFarm, task: Task) ->
     assert steps(task) == list(range(1, STEPS + 1))
 
 
+@pytest.mark.slow
 def test_a_gang_that_loses_a_rank_starts_again_together(local: LocalFarm) -> None:
     with local.connect() as farm:
         package = farm.publish(SLOW, name="slow")
@@ -109,6 +111,7 @@ def test_a_gang_that_loses_a_rank_starts_again_together(local: LocalFarm) -> Non
         assert steps(task) == list(range(1, STEPS + 1))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_told_and_costs_a_retry(local: LocalFarm) -> None:
     with local.connect() as farm:
         package = farm.publish(SLOW, name="slow")
@@ -145,6 +148,7 @@ def _command(process: psutil.Process) -> list[str]:
     return command
 
 
+@pytest.mark.slow
 def test_an_agent_that_is_ended_gives_its_task_to_another(local: LocalFarm, task: Task) -> None:
     until_checkpoint(task)
     (first,) = task.refresh().clients
