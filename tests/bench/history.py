@@ -18,7 +18,7 @@ BATCH = 20_000
 PAGES, CURVES = 300, 60
 GOAL, GOAL_TOGETHER = 0.050, 0.200
 EPOCH = 1_700_000_000.0
-PAGE = "SELECT * FROM tasks WHERE deleted_at IS NULL ORDER BY created_at DESC, id DESC LIMIT 100"
+PAGE = "SELECT * FROM tasks WHERE deleted = 0 ORDER BY created_at DESC, id DESC LIMIT 100"
 
 
 def _id(number: int) -> str:
