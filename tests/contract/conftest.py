@@ -3,12 +3,16 @@ from pathlib import Path
 
 import pytest
 
+from databases import KINDS, empty
 from integration.running import RunningServer
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
-    with RunningServer(tmp_path / "farm") as running:
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
+    """On each of the databases that a farm may have."""
+    kind: str = request.param
+    database = None if kind == "sqlite" else empty(kind, tmp_path)
+    with RunningServer(tmp_path / "farm", database=database) as running:
         yield running
 
 

@@ -166,6 +166,7 @@ def test_1008_for_an_agent_of_another_protocol(shared_server: RunningServer) -> 
         assert closed_with(connection)[0] == 1008
 
 
+@pytest.mark.parametrize("server", ["sqlite"], indirect=True)  # its file can be locked
 def test_1011_where_the_farm_cannot_store(server: RunningServer) -> None:
     """Another program holds the database."""
     path = server.data_dir / "farm.db"
