@@ -54,6 +54,7 @@ class View:
     def __init__(self) -> None:
         self.tasks: dict[str, TaskRecord] = {}
         self.clients: dict[str, ClientRecord] = {}
+        self._on_client: dict[str, dict[str, None]] = {}
         self._recent: OrderedDict[str, TaskRecord] = OrderedDict()
         self._tokens: dict[str, TokenRecord] = {}
         self._token_ids: dict[str, TokenRecord] = {}
@@ -74,12 +75,8 @@ class View:
         return list(self._tokens.values())
 
     def tasks_on(self, client_id: str) -> list[TaskRecord]:
-        """Tasks with a rank on this client, oldest first."""
-        return [
-            record
-            for record in self.tasks.values()
-            if any(rank.client_id == client_id for rank in record.task.ranks)
-        ]
+        """Tasks with a rank on this client, in the order in which they got there."""
+        return [self.tasks[task_id] for task_id in self._on_client.get(client_id, ())]
 
     def update(self, changes: Changes) -> frozenset[str]:
         """Takes a batch in. Returns the tasks whose state is another than before."""
@@ -92,6 +89,7 @@ class View:
                 record.deleted,
             ):
                 moved.add(task_id)
+            self._move(task_id, record)
             if record.task.final:
                 self.tasks.pop(task_id, None)
                 self._remember(record)
@@ -105,6 +103,18 @@ class View:
         self._tokens.update((token.digest, token) for token in changes.tokens)
         self._token_ids.update((token.id, token) for token in changes.tokens)
         return frozenset(moved)
+
+    def _move(self, task_id: str, record: TaskRecord) -> None:
+        """Where a task runs: asked for with each client that is shown, however many wait."""
+        known = self.tasks.get(task_id)
+        before = {rank.client_id for rank in known.task.ranks} if known is not None else set()
+        after = () if record.task.final else {rank.client_id for rank in record.task.ranks}
+        for client_id in before.difference(after):
+            del self._on_client[client_id][task_id]
+            if not self._on_client[client_id]:
+                del self._on_client[client_id]
+        for client_id in after:
+            self._on_client.setdefault(client_id, {})[task_id] = None
 
     def _remember(self, record: TaskRecord) -> None:
         self._recent[record.task.id] = record

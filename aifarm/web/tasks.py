@@ -5,7 +5,7 @@ import asyncio
 from msgspec.structs import replace
 
 from aifarm.app import care, operations, reasons, views
-from aifarm.app.errors import InvalidRequest, NotFound
+from aifarm.app.errors import NotFound
 from aifarm.app.records import TaskRecord
 from aifarm.core.task import FINAL, State
 from aifarm.web.http import Request, Response
@@ -32,18 +32,10 @@ def shown(request: Request, record: TaskRecord) -> rest.TaskFull:
 
 
 async def _create(request: Request) -> TaskRecord:
-    operation = operations.create_task(
-        request.content, request.by, request.host.names, _key(request)
-    )
+    key = request.headers.get("Idempotency-Key")
+    operation = operations.create_task(request.content, request.by, request.host.names, key)
     record: TaskRecord = await request.write(operation)
     return record
-
-
-def _key(request: Request) -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not 1 <= len(key) <= 255:
-        raise InvalidRequest("An Idempotency-Key has 1 to 255 characters.", field="Idempotency-Key")
-    return key
 
 
 async def create_v1(request: Request) -> Response:
@@ -65,7 +57,8 @@ async def retry(request: Request) -> Response:
     """Submits a task that is over once more, as a new one whose `parent` it is. The new task goes
     on from the latest checkpoint, unless the body says otherwise."""
     task_id = request.params["task_id"]
-    operation = operations.retry_task(task_id, request.content, request.by, _key(request))
+    key = request.headers.get("Idempotency-Key")
+    operation = operations.retry_task(task_id, request.content, request.by, key)
     return Response(shown(request, await request.write(operation)))
 
 

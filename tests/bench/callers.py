@@ -7,8 +7,6 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import psutil
-
 from aifarm.packages import pack_source
 from bench.control import BODY
 from bench.farm import Poster, Server, server
@@ -62,5 +60,5 @@ def run() -> list[Figure]:
             farm.put_package("model", "1", pack_source(MODEL, "model", "1"))
             return _figures(farm, port)
     finally:
-        psutil.Process(bare.pid).terminate()
+        bare.terminate()
         bare.wait(timeout=30)
