@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from aifarm.wire.codec import encode
-from aifarm.wire.rest import CreateUpload, UploadFull
+from aifarm.wire.requests import CreateUpload
+from aifarm.wire.rest import UploadFull
 from aifarm_agent.backoff import delays
 from aifarm_agent.checkpoints import intact
 from aifarm_agent.events import Checkpoint, RankKey

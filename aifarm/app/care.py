@@ -13,7 +13,7 @@ from aifarm.app.records import About, CheckpointRecord, PackageRecord, TaskRecor
 from aifarm.app.scopes import Principal, Scope
 from aifarm.app.writer import Operation
 from aifarm.core.task import Desired, DesiredSet, Note
-from aifarm.wire.rest import EditTask
+from aifarm.wire.requests import EditTask
 
 
 def edit_task(task_id: str, body: EditTask, by: Principal) -> Operation:

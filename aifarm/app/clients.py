@@ -6,7 +6,7 @@ from aifarm.app.records import ClientRecord
 from aifarm.app.scopes import Principal
 from aifarm.app.writer import Operation
 from aifarm.core.task import Note
-from aifarm.wire.rest import DrainClient
+from aifarm.wire.requests import DrainClient
 
 
 def drain_client(client_id: str, body: DrainClient, by: Principal) -> Operation:

@@ -21,27 +21,21 @@ from aifarm.app.records import ClientRecord, TaskRecord
 from aifarm.app.samples import EVERY, sample_of
 from aifarm.app.scopes import Principal
 from aifarm.app.translate import (
-    assignment,
     capacity_of,
     held_rank,
+    order,
     usage_only,
     verdict_of,
 )
 from aifarm.app.writer import Done, Operation
 from aifarm.core.client import Verdict
-from aifarm.core.task import Assign, Command, Launch, Note, Steer, Withdraw
+from aifarm.core.task import Command, Note
 from aifarm.wire import agent as wire
 from aifarm.wire.types import utc
 
 log = logging.getLogger(__name__)
 
 Submit = Callable[[Operation, Done], None]
-
-_ACTIONS: dict[str, Literal["pause", "resume", "stop"]] = {
-    "paused": "pause",
-    "running": "resume",
-    "stopped": "stop",
-}
 
 
 class Connection(Protocol):
@@ -418,41 +412,10 @@ class Links:
             link = self._links.get(command.client_id)
             if link is None or not link.ready:
                 continue
-            message = self._message(link, command)
+            record = self._records(command.key.task_id)
+            message = order(command, record, link.speaks == "contract", self._now())
             if message is not None:
                 link.connection.send(message)
-
-    def _message(self, link: Link, command: Command) -> wire.ServerMessage | None:
-        key, now = command.key, self._now()
-        contract = link.speaks == "contract"
-        match command:
-            case Assign():
-                record = self._records(key.task_id)
-                return assignment(record, key, contract, now) if record is not None else None
-            case Steer():
-                action = _ACTIONS[command.desired.value]
-                if contract:
-                    return wire.Control(action=action, task_id=key.task_id, timestamp=now)
-                return wire.Control(
-                    action=action, task_id=key.task_id, attempt=key.attempt, timestamp=now
-                )
-            case Withdraw():
-                if contract:
-                    return wire.Control(action="stop", task_id=key.task_id, timestamp=now)
-                return wire.Withdraw(
-                    task_id=key.task_id, attempt=key.attempt, rank=key.rank, timestamp=now
-                )
-            case Launch():
-                record = self._records(key.task_id)
-                if contract or record is None or record.task.endpoint is None:
-                    return None
-                return wire.GangStart(
-                    task_id=key.task_id,
-                    attempt=key.attempt,
-                    rank=key.rank,
-                    endpoint=wire.Endpoint(*record.task.endpoint),
-                    timestamp=now,
-                )
 
     def _now(self) -> Any:
         return utc(self._clock())

@@ -27,7 +27,7 @@ from aifarm.core.task import Desired, DesiredSet, Needs, Note, Task
 from aifarm.core.why import Explanation, explain
 from aifarm.wire.agent import PackageRef
 from aifarm.wire.codec import encode
-from aifarm.wire.rest import CreateTask, CreateToken, RetryTask, UpdateStatus
+from aifarm.wire.requests import CreateTask, CreateToken, RetryTask, UpdateStatus
 from aifarm.wire.rules import DOCUMENTED
 from aifarm.wire.types import JSON
 

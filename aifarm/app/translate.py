@@ -1,18 +1,59 @@
 """Between the core's values and the wire's: what an agent is told, and what it says it has."""
 
 from datetime import datetime
+from typing import Literal
 
 from msgspec.structs import replace
 
 from aifarm.app.records import TaskRecord
 from aifarm.core.client import HeldRank, Verdict
 from aifarm.core.placement import Capacity
-from aifarm.core.task import Phase, RankKey
+from aifarm.core.task import Assign, Command, Launch, Phase, RankKey, Steer, Withdraw
 from aifarm.wire import agent as wire
 from aifarm.wire.types import Requirements
 
+_ACTIONS: dict[str, Literal["pause", "resume", "stop"]] = {
+    "paused": "pause",
+    "running": "resume",
+    "stopped": "stop",
+}
 
-def assignment(
+
+def order(
+    command: Command, record: TaskRecord | None, contract: bool, now: datetime
+) -> wire.ServerMessage | None:
+    """A command as the client is told it, in the documented messages alone where it knows no
+    others; `record`: the command's task. None where there is nothing to tell any more."""
+    key = command.key
+    match command:
+        case Assign():
+            return _assignment(record, key, contract, now) if record is not None else None
+        case Steer():
+            action = _ACTIONS[command.desired.value]
+            if contract:
+                return wire.Control(action=action, task_id=key.task_id, timestamp=now)
+            return wire.Control(
+                action=action, task_id=key.task_id, attempt=key.attempt, timestamp=now
+            )
+        case Withdraw():
+            if contract:
+                return wire.Control(action="stop", task_id=key.task_id, timestamp=now)
+            return wire.Withdraw(
+                task_id=key.task_id, attempt=key.attempt, rank=key.rank, timestamp=now
+            )
+        case Launch():
+            if contract or record is None or record.task.endpoint is None:
+                return None
+            return wire.GangStart(
+                task_id=key.task_id,
+                attempt=key.attempt,
+                rank=key.rank,
+                endpoint=wire.Endpoint(*record.task.endpoint),
+                timestamp=now,
+            )
+
+
+def _assignment(
     record: TaskRecord, key: RankKey, contract: bool, now: datetime
 ) -> wire.TaskAssignment | None:
     """The `task` message for one rank; for a contract-only client the documented fields alone."""

@@ -11,7 +11,7 @@ from aifarm.app.errors import Forbidden, NotFound
 from aifarm.app.records import Part, UploadRecord
 from aifarm.app.writer import Operation
 from aifarm.core.task import RankKey
-from aifarm.wire.rest import PART_SIZE, CreateUpload
+from aifarm.wire.requests import PART_SIZE, CreateUpload
 
 
 def begin(body: CreateUpload, client_id: str) -> Operation:

@@ -18,7 +18,7 @@ from aifarm.app.records import (
 from aifarm.app.search import direction
 from aifarm.app.translate import requirements
 from aifarm.core.task import Rank, RankKey, State, Task
-from aifarm.wire import rest
+from aifarm.wire import rest, v1
 from aifarm.wire.agent import Resources
 from aifarm.wire.types import utc, whole_seconds
 
@@ -31,8 +31,8 @@ def v1_status(record: TaskRecord) -> str:
     return V1_STATUS.get(state, state.value)
 
 
-def task_row(record: TaskRecord) -> rest.TaskRow:
-    return rest.TaskRow(
+def task_row(record: TaskRecord) -> v1.TaskRow:
+    return v1.TaskRow(
         id=record.task.id,
         type=record.spec.type,
         status=v1_status(record),
@@ -42,14 +42,12 @@ def task_row(record: TaskRecord) -> rest.TaskRow:
     )
 
 
-def task_created(record: TaskRecord) -> rest.TaskCreated:
-    return rest.TaskCreated(
-        record.task.id, v1_status(record), whole_seconds(record.task.created_at)
-    )
+def task_created(record: TaskRecord) -> v1.TaskCreated:
+    return v1.TaskCreated(record.task.id, v1_status(record), whole_seconds(record.task.created_at))
 
 
-def task_details(record: TaskRecord) -> rest.TaskDetails:
-    return rest.TaskDetails(
+def task_details(record: TaskRecord) -> v1.TaskDetails:
+    return v1.TaskDetails(
         id=record.task.id,
         type=record.spec.type,
         status=v1_status(record),
@@ -109,31 +107,31 @@ def client_status(connected: bool) -> str:
     return "active" if connected else "offline"
 
 
-def client_tasks(records: list[TaskRecord]) -> list[rest.ClientTask]:
-    return [rest.ClientTask(one.task.id, v1_status(one), one.progress) for one in records]
+def client_tasks(records: list[TaskRecord]) -> list[v1.ClientTask]:
+    return [v1.ClientTask(one.task.id, v1_status(one), one.progress) for one in records]
 
 
-def _gpus(resources: Resources) -> list[rest.GpuRow]:
+def _gpus(resources: Resources) -> list[v1.GpuRow]:
     return [
-        rest.GpuRow(gpu.id, gpu.name, rest.GpuMemory(gpu.memory.total, gpu.memory.used))
+        v1.GpuRow(gpu.id, gpu.name, v1.GpuMemory(gpu.memory.total, gpu.memory.used))
         for gpu in resources.gpu
     ]
 
 
-def _cpu_and_ram(resources: Resources) -> tuple[rest.CpuRow, rest.RamRow]:
+def _cpu_and_ram(resources: Resources) -> tuple[v1.CpuRow, v1.RamRow]:
     return (
-        rest.CpuRow(resources.cpu.cores, resources.cpu.usage),
-        rest.RamRow(resources.ram.total, resources.ram.used),
+        v1.CpuRow(resources.cpu.cores, resources.cpu.usage),
+        v1.RamRow(resources.ram.total, resources.ram.used),
     )
 
 
-def client_row(client: ClientRecord, connected: bool) -> rest.ClientRow:
+def client_row(client: ClientRecord, connected: bool) -> v1.ClientRow:
     resources = client.resources or Resources()
     gpus = {str(gpu.id): gpu for gpu in _gpus(resources)}
-    return rest.ClientRow(
+    return v1.ClientRow(
         id=client.id,
         status=client_status(connected),
-        resources=rest.ResourcesRow(*_cpu_and_ram(resources), gpus),
+        resources=v1.ResourcesRow(*_cpu_and_ram(resources), gpus),
         last_seen=whole_seconds(client.last_seen),
     )
 
@@ -143,16 +141,16 @@ def client_details(
     connected: bool,
     tasks: list[TaskRecord],
     performance: tuple[int, int, float],
-) -> rest.ClientDetails:
+) -> v1.ClientDetails:
     """`performance`: attempts completed here, attempts ended here, their mean seconds."""
     completed, ended, seconds = performance
     resources = client.resources or Resources()
-    return rest.ClientDetails(
+    return v1.ClientDetails(
         id=client.id,
         status=client_status(connected),
-        resources=rest.ResourcesDetails(*_cpu_and_ram(resources), _gpus(resources)),
+        resources=v1.ResourcesDetails(*_cpu_and_ram(resources), _gpus(resources)),
         tasks=client_tasks(tasks),
-        performance=rest.Performance(completed, seconds, completed / ended if ended else 0.0),
+        performance=v1.Performance(completed, seconds, completed / ended if ended else 0.0),
         last_seen=whole_seconds(client.last_seen),
     )
 
@@ -166,7 +164,7 @@ def client_full(client: ClientRecord, connected: bool, tasks: list[TaskRecord]) 
         agent_version=client.agent_version,
         labels=client.labels,
         resources=client.resources,
-        tasks=[rest.ClientTask(one.task.id, one.task.state.value, one.progress) for one in tasks],
+        tasks=[v1.ClientTask(one.task.id, one.task.state.value, one.progress) for one in tasks],
         drained=client.drained,
         last_seen=utc(client.last_seen),
     )

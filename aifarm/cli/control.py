@@ -10,7 +10,7 @@ from aifarm.cli.options import on_farm, reason, task_id, task_ids
 
 if TYPE_CHECKING:
     from aifarm.sdk import Farm, Task
-    from aifarm.wire.rest import BulkAction
+    from aifarm.wire.requests import BulkAction
 
 
 @click.command()

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from aifarm.sdk.call import API, Call, Query
-from aifarm.wire import query, rest
+from aifarm.wire import query, requests, rest
 from aifarm.wire.codec import encode
 
 S = TypeVar("S", bound=Struct)
@@ -25,12 +25,12 @@ def system() -> Call[rest.System]:
 # ---------------------------------------------------------------- tasks
 
 
-def create_task(body: rest.CreateTask, key: str) -> Call[rest.TaskFull]:
+def create_task(body: requests.CreateTask, key: str) -> Call[rest.TaskFull]:
     """`key` makes it repeatable: the farm answers a second one with the first one's task."""
     return _send("POST", f"{API}/tasks", rest.TaskFull, body, key=key)
 
 
-def check_task(body: rest.CreateTask) -> Call[rest.Check]:
+def check_task(body: requests.CreateTask) -> Call[rest.Check]:
     return _send("POST", f"{API}/tasks/check", rest.Check, body)
 
 
@@ -43,7 +43,7 @@ def list_tasks(wanted: query.TaskQuery) -> Call[rest.TaskFullList]:
     )
 
 
-def bulk(body: rest.BulkTasks) -> Call[rest.BulkResults]:
+def bulk(body: requests.BulkTasks) -> Call[rest.BulkResults]:
     """A retry makes new tasks each time, so that one is not repeatable."""
     path = f"{API}/tasks/bulk"
     return _send("POST", path, rest.BulkResults, body, repeatable=body.action != "retry")
@@ -53,7 +53,7 @@ def get_task(task_id: str) -> Call[rest.TaskFull]:
     return _get(_task(task_id), rest.TaskFull)
 
 
-def edit_task(task_id: str, body: rest.EditTask) -> Call[rest.TaskFull]:
+def edit_task(task_id: str, body: requests.EditTask) -> Call[rest.TaskFull]:
     return _send("PATCH", _task(task_id), rest.TaskFull, body)
 
 
@@ -65,12 +65,12 @@ def restore_task(task_id: str) -> Call[rest.TaskFull]:
     return _send("POST", _task(task_id) + "/restore", rest.TaskFull)
 
 
-def retry_task(task_id: str, body: rest.RetryTask, key: str) -> Call[rest.TaskFull]:
+def retry_task(task_id: str, body: requests.RetryTask, key: str) -> Call[rest.TaskFull]:
     """`key` as in `create_task`."""
     return _send("POST", _task(task_id) + "/retry", rest.TaskFull, body, key=key)
 
 
-def set_status(task_id: str, body: rest.UpdateStatus) -> Call[rest.StatusFull]:
+def set_status(task_id: str, body: requests.UpdateStatus) -> Call[rest.StatusFull]:
     return _send("PUT", _task(task_id) + "/status", rest.StatusFull, body)
 
 
@@ -150,7 +150,7 @@ def checkpoint_data(checkpoint: rest.CheckpointFull, start: int) -> Call[None]:
 
 
 def pin_checkpoint(
-    task_id: str, checkpoint_id: str, body: rest.PinCheckpoint
+    task_id: str, checkpoint_id: str, body: requests.PinCheckpoint
 ) -> Call[rest.CheckpointFull]:
     return _send("PUT", _checkpoint(task_id, checkpoint_id) + "/pin", rest.CheckpointFull, body)
 
@@ -170,7 +170,7 @@ def get_client(client_id: str) -> Call[rest.ClientFullDetails]:
     return _get(_client(client_id), rest.ClientFullDetails)
 
 
-def drain_client(client_id: str, body: rest.DrainClient) -> Call[rest.ClientFull]:
+def drain_client(client_id: str, body: requests.DrainClient) -> Call[rest.ClientFull]:
     return _send("PUT", _client(client_id) + "/drain", rest.ClientFull, body)
 
 
@@ -214,7 +214,7 @@ def my_token() -> Call[rest.TokenFull]:
     return _get(f"{API}/token", rest.TokenFull)
 
 
-def create_token(body: rest.CreateToken) -> Call[rest.TokenFull]:
+def create_token(body: requests.CreateToken) -> Call[rest.TokenFull]:
     return _send("POST", f"{API}/tokens", rest.TokenFull, body, repeatable=False)
 
 

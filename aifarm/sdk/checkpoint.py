@@ -18,7 +18,8 @@ from aifarm.sdk.errors import (
 )
 from aifarm.sdk.http import Http
 from aifarm.sdk.runtime import aside, sleep
-from aifarm.wire.rest import CheckpointFull, PinCheckpoint
+from aifarm.wire.requests import PinCheckpoint
+from aifarm.wire.rest import CheckpointFull
 from aifarm.wire.types import Metrics
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from aifarm.sdk import calls
 from aifarm.sdk.call import valid
 from aifarm.sdk.events import all_events
 from aifarm.sdk.http import Http
-from aifarm.wire import rest
+from aifarm.wire import requests, rest, v1
 from aifarm.wire.agent import Resources
 from aifarm.wire.query import HistoryQuery
 
@@ -42,7 +42,7 @@ class Client:
         return self.info.resources
 
     @property
-    def tasks(self) -> list[rest.ClientTask]:
+    def tasks(self) -> list[v1.ClientTask]:
         """What runs there."""
         return self.info.tasks
 
@@ -61,7 +61,7 @@ class Client:
         self._drain(False, None)
 
     def _drain(self, drained: bool, reason: str | None) -> None:
-        body = valid(rest.DrainClient, drained=drained, reason=reason)
+        body = valid(requests.DrainClient, drained=drained, reason=reason)
         self.info = self._http.send(calls.drain_client(self.id, body))
 
     def forget(self) -> None:

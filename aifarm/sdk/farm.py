@@ -22,7 +22,7 @@ from aifarm.sdk.http import Http
 from aifarm.sdk.runtime import aside
 from aifarm.sdk.submission import Submission, task_body
 from aifarm.sdk.task import Task
-from aifarm.wire import live, query, rest
+from aifarm.wire import live, query, requests, rest
 from aifarm.wire.types import JSON
 
 Package = rest.PackageFull
@@ -271,7 +271,7 @@ class Farm:
 
     def bulk(
         self,
-        action: rest.BulkAction,
+        action: requests.BulkAction,
         tasks: Iterable[Task | str],
         *,
         tags: Iterable[str] = (),
@@ -286,7 +286,9 @@ class Farm:
         results: list[rest.BulkResult] = []
         for start in range(0, len(ids), BULK):
             part = ids[start : start + BULK]
-            body = valid(rest.BulkTasks, action=action, ids=part, tags=list(tags), reason=reason)
+            body = valid(
+                requests.BulkTasks, action=action, ids=part, tags=list(tags), reason=reason
+            )
             results += (self._http.send(calls.bulk(body))).results
         return results
 
@@ -349,7 +351,7 @@ class Farm:
         agents that are started with one `label`, written NAME=VALUE.
         """
         body = valid(
-            rest.CreateToken,
+            requests.CreateToken,
             name=name,
             role=role,
             client_id=client_id,
@@ -364,7 +366,7 @@ class Farm:
 
     # ------------------------------------------------------------ helpers
 
-    def _body(self, name: str | None, options: Submission) -> rest.CreateTask:
+    def _body(self, name: str | None, options: Submission) -> requests.CreateTask:
         package = options.get("package")
         if package is not None:
             name, options = package.name, {**options, "version": package.version}

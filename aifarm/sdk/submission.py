@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, TypedDict
 
 from aifarm.sdk.call import valid
-from aifarm.wire import rest
+from aifarm.wire import requests, rest
 from aifarm.wire.types import JSON
 
 
@@ -36,7 +36,7 @@ class Submission(TypedDict, total=False):
     from_checkpoint: str | None
 
 
-def task_body(name: str, options: Submission) -> rest.CreateTask:
+def task_body(name: str, options: Submission) -> requests.CreateTask:
     """The request's body. Raises InvalidRequest."""
     fields = {key: value for key, value in options.items() if key != "package"}
     named = {key: fields.pop(key, None) for key in ("min_gpu_memory", "min_cpu_cores", "min_ram")}
@@ -47,4 +47,4 @@ def task_body(name: str, options: Submission) -> rest.CreateTask:
     fields["tags"] = list(options.get("tags") or ())
     for key in ("config", "env", "best"):
         fields[key] = dict(fields.get(key) or {})  # type: ignore[call-overload]
-    return valid(rest.CreateTask, name=name, **fields)
+    return valid(requests.CreateTask, name=name, **fields)

@@ -22,7 +22,7 @@ from aifarm.sdk.http import Http
 from aifarm.sdk.runtime import aside
 from aifarm.sdk.states import FINAL
 from aifarm.sdk.weights import model_weights
-from aifarm.wire import rest
+from aifarm.wire import requests, rest
 from aifarm.wire.types import JSON, Metrics
 
 
@@ -154,7 +154,7 @@ class Task:
         return self._set("stopped", reason)
 
     def _set(self, status: str, reason: str | None) -> rest.StatusFull:
-        body = valid(rest.UpdateStatus, status=status, reason=reason)
+        body = valid(requests.UpdateStatus, status=status, reason=reason)
         return self._http.send(calls.set_status(self.id, body))
 
     def retry(self, from_checkpoint: str | None = "latest") -> "Task":
@@ -163,7 +163,7 @@ class Task:
         It goes on from the latest checkpoint, from the one with this id, or with None from the
         start. Raises Conflict while this one is not over.
         """
-        body = exactly(rest.RetryTask, from_checkpoint=from_checkpoint)
+        body = exactly(requests.RetryTask, from_checkpoint=from_checkpoint)
         made = self._http.send(calls.retry_task(self.id, body, str(uuid4())))
         return Task(self._http, made)
 
@@ -191,7 +191,7 @@ class Task:
         Raises InvalidRequest for a value the farm does not take, Forbidden for other people's.
         """
         given = tags if isinstance(tags, UnsetType) else list(tags)
-        body = exactly(rest.EditTask, title=title, project=project, tags=given, notes=notes)
+        body = exactly(requests.EditTask, title=title, project=project, tags=given, notes=notes)
         self.info = self._http.send(calls.edit_task(self.id, body))
         return self.info
 
@@ -205,7 +205,7 @@ class Task:
 
     def _tags(self, action: str, tags: Iterable[str]) -> list[str]:
         """Added and taken away by the farm itself, so that two people do not undo each other."""
-        body = valid(rest.BulkTasks, action=action, ids=[self.id], tags=list(tags))
+        body = valid(requests.BulkTasks, action=action, ids=[self.id], tags=list(tags))
         (result,) = (self._http.send(calls.bulk(body))).results
         if result.error is not None:
             raise from_body(result.error)

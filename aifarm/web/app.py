@@ -18,7 +18,7 @@ from aifarm.web.routes import ROUTES
 from aifarm.web.sockets import AgentSocket, LiveSocket
 from aifarm.web.standby import standby
 from aifarm.wire.agent import MAX_MESSAGE
-from aifarm.wire.rest import MAX_BODY
+from aifarm.wire.requests import MAX_BODY
 
 MAX_HEADERS = 64 << 10
 IDLE_SECONDS = 300

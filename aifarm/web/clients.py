@@ -8,7 +8,7 @@ from aifarm.app.errors import InvalidRequest, NotFound
 from aifarm.app.records import ClientRecord
 from aifarm.app.samples import history as history_of
 from aifarm.web.http import Request, Response
-from aifarm.wire import rest
+from aifarm.wire import rest, v1
 
 DAY = 86400.0
 
@@ -36,7 +36,7 @@ async def list_v1(request: Request) -> Response:
     """Lists the clients: which are active, and what each has and uses."""
     connected = request.facade.links.connected
     rows = [views.client_row(client, connected(client.id)) for client in _all(request)]
-    return Response(rest.ClientList(rows))
+    return Response(v1.ClientList(rows))
 
 
 async def list_v2(request: Request) -> Response:

@@ -23,7 +23,8 @@ from aifarm.app.scopes import Principal
 from aifarm.web.http import Host
 from aifarm.wire.agent import ErrorBody
 from aifarm.wire.codec import encode
-from aifarm.wire.rest import MAX_BODY, ErrorEnvelope
+from aifarm.wire.requests import MAX_BODY
+from aifarm.wire.rest import ErrorEnvelope
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 RETRY_AFTER = {"SERVICE_UNAVAILABLE": 1, "RATE_LIMITED": 10}

@@ -15,7 +15,7 @@ from aifarm.app.scopes import Principal, Scope
 from aifarm.app.writer import Operation
 from aifarm.web.monitor import Monitor
 from aifarm.wire.query import Query
-from aifarm.wire.rest import MAX_BODY
+from aifarm.wire.requests import MAX_BODY
 
 T = TypeVar("T")
 

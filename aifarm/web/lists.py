@@ -16,7 +16,7 @@ from aifarm.core.task import State
 from aifarm.web.http import Request, Response
 from aifarm.web.paging import page_of
 from aifarm.web.tasks import shown
-from aifarm.wire import rest
+from aifarm.wire import requests, rest, v1
 
 MAX_BULK = 1_000
 
@@ -39,9 +39,7 @@ async def list_v1(request: Request) -> Response:
         request.facade.store.tasks, search, offset=(page.number - 1) * limit, limit=limit
     )
     rows = [views.task_row(record) for record in found.items]
-    return Response(
-        rest.TaskList(rows, found.total, page.number), headers=page.headers(found.total)
-    )
+    return Response(v1.TaskList(rows, found.total, page.number), headers=page.headers(found.total))
 
 
 async def list_v2(request: Request) -> Response:
@@ -104,7 +102,7 @@ def _action(request: Request) -> Callable[[str], Operation]:
     body, by = request.content, request.by
     match body.action:
         case "pause" | "resume" | "stop":
-            wish = rest.UpdateStatus(status=_WISHES[body.action], reason=body.reason)
+            wish = requests.UpdateStatus(status=_WISHES[body.action], reason=body.reason)
             return lambda task_id: operations.set_status(task_id, wish, by)
         case "delete":
             return lambda task_id: care.delete_task(task_id, by)
@@ -112,7 +110,7 @@ def _action(request: Request) -> Callable[[str], Operation]:
             return lambda task_id: care.restore_task(task_id, by)
         case "retry":
             by.need(Scope.SUBMIT)
-            return lambda task_id: operations.retry_task(task_id, rest.RetryTask(), by, None)
+            return lambda task_id: operations.retry_task(task_id, requests.RetryTask(), by, None)
         case "tag":
             return lambda task_id: care.tag_task(task_id, body.tags, (), by)
         case _:

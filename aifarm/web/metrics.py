@@ -10,7 +10,7 @@ from aifarm.app.records import MetricPart
 from aifarm.core.task import State
 from aifarm.web.http import Request, Response, Stream
 from aifarm.web.tasks import find
-from aifarm.wire import rest
+from aifarm.wire import v1
 from aifarm.wire.agent import Resources
 from aifarm.wire.types import whole_seconds
 
@@ -22,9 +22,9 @@ async def system(request: Request) -> Response:
     active = [client for client in facade.view.clients if facade.links.connected(client)]
     running = counts.get(State.RUNNING, 0) + counts.get(State.UNREACHABLE, 0)
     return Response(
-        rest.SystemMetrics(
-            clients=rest.ClientCounts(len(facade.view.clients), len(active)),
-            tasks=rest.TaskCounts(
+        v1.SystemMetrics(
+            clients=v1.ClientCounts(len(facade.view.clients), len(active)),
+            tasks=v1.TaskCounts(
                 total=sum(counts.values()),
                 running=running,
                 completed=counts.get(State.COMPLETED, 0),
@@ -40,7 +40,7 @@ async def task(request: Request) -> Response:
     """Shows a task's progress, its latest metrics, and how busy its clients are."""
     record = await find(request)
     return Response(
-        rest.TaskMetrics(
+        v1.TaskMetrics(
             progress=record.progress,
             metrics={name: value or 0.0 for name, value in record.metrics.items()},
             resources=_usage(request, [rank.client_id for rank in record.task.ranks]),
@@ -80,10 +80,10 @@ def _csv(parts: Iterator[MetricPart], first: int, last: float) -> Iterator[bytes
         yield text.getvalue().encode()
 
 
-def _usage(request: Request, client_ids: Iterable[str]) -> rest.Usage:
+def _usage(request: Request, client_ids: Iterable[str]) -> v1.Usage:
     told = [request.facade.links.resources(client_id) for client_id in client_ids]
     known = [resources for resources in told if resources is not None]
-    return rest.Usage(
+    return v1.Usage(
         cpu_usage=_mean(resources.cpu.usage for resources in known),
         ram_usage=_mean(_share(resources) for resources in known if resources.ram.total),
         gpu_usage=_mean(

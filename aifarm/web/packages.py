@@ -15,7 +15,7 @@ from aifarm.app.records import PackageRecord, Part
 from aifarm.packages import PackageInvalid, verify
 from aifarm.web.http import File, Request, Response
 from aifarm.web.paging import page_of
-from aifarm.wire import rest
+from aifarm.wire import requests, rest
 from aifarm.wire.codec import encode
 
 MAX_PACKAGE = 256 << 20
@@ -68,7 +68,7 @@ def _checked(request: Request, path: Path, name: str, version: str) -> PackageRe
 def _store(artifacts: Artifacts, key: str, path: Path) -> Iterator[Part]:
     with path.open("rb") as file:
         number = 0
-        while data := file.read(rest.PART_SIZE):
+        while data := file.read(requests.PART_SIZE):
             yield artifacts.put_part(key, number, data)
             number += 1
 

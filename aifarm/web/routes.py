@@ -17,7 +17,7 @@ from aifarm.web import (
     uploads,
 )
 from aifarm.web.http import Function, Route
-from aifarm.wire import query, rest
+from aifarm.wire import query, requests, rest, v1
 
 READ, SUBMIT, OWN, ADMIN = Scope.READ, Scope.SUBMIT, Scope.CONTROL_OWN, Scope.ADMIN
 FETCH, WORK = Scope.FETCH, Scope.WORK
@@ -43,8 +43,8 @@ def _v2(
     return [Route(method, f"{base}{path}", scope, function, answer, **more) for base in BASES[2]]
 
 
-_CREATE = {"body": rest.CreateTask, "status": 201, "headers": ("Idempotency-Key",)}
-_UPDATE = {"body": rest.UpdateStatus}
+_CREATE = {"body": requests.CreateTask, "status": 201, "headers": ("Idempotency-Key",)}
+_UPDATE = {"body": requests.UpdateStatus}
 _FILE: dict[str, Any] = {"also": (206,), "headers": ("Range",)}
 _AS_CLIENT = ("Client-ID",)
 _TASK = "/tasks/{task_id}"
@@ -53,15 +53,15 @@ _CLIENT = "/clients/{client_id}"
 _CHECKPOINT = f"{_TASK}/checkpoints/{{checkpoint_id}}"
 
 ROUTES: tuple[Route, ...] = (
-    *_v1("GET", "/tasks", READ, lists.list_v1, rest.TaskList, query=query.TaskQueryV1),
-    *_v1("POST", "/tasks", SUBMIT, tasks.create_v1, rest.TaskCreated, **_CREATE),
-    *_v1("GET", _TASK, READ, tasks.get_v1, rest.TaskDetails),
+    *_v1("GET", "/tasks", READ, lists.list_v1, v1.TaskList, query=query.TaskQueryV1),
+    *_v1("POST", "/tasks", SUBMIT, tasks.create_v1, v1.TaskCreated, **_CREATE),
+    *_v1("GET", _TASK, READ, tasks.get_v1, v1.TaskDetails),
     *_v1("DELETE", _TASK, OWN, tasks.delete, status=204),
-    *_v1("PUT", f"{_TASK}/status", OWN, tasks.status_v1, rest.StatusUpdated, **_UPDATE),
-    *_v1("GET", "/clients", READ, clients.list_v1, rest.ClientList),
-    *_v1("GET", "/clients/{client_id}", READ, clients.get_v1, rest.ClientDetails),
-    *_v1("GET", "/metrics", READ, metrics.system, rest.SystemMetrics),
-    *_v1("GET", "/metrics/tasks/{task_id}", READ, metrics.task, rest.TaskMetrics),
+    *_v1("PUT", f"{_TASK}/status", OWN, tasks.status_v1, v1.StatusUpdated, **_UPDATE),
+    *_v1("GET", "/clients", READ, clients.list_v1, v1.ClientList),
+    *_v1("GET", "/clients/{client_id}", READ, clients.get_v1, v1.ClientDetails),
+    *_v1("GET", "/metrics", READ, metrics.system, v1.SystemMetrics),
+    *_v1("GET", "/metrics/tasks/{task_id}", READ, metrics.task, v1.TaskMetrics),
     Route("GET", "/api/health", None, system.health, rest.Health),
     Route("GET", "/api/ready", None, system.ready, rest.Health),
     *_v2("GET", "/system", ADMIN, system.system, rest.System),
@@ -71,10 +71,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/docs", None, reference.human, HTML),
     *_v2("GET", "/tasks", READ, lists.list_v2, rest.TaskFullList, query=query.TaskQuery),
     *_v2("POST", "/tasks", SUBMIT, tasks.create_v2, rest.TaskFull, **_CREATE),
-    *_v2("POST", "/tasks/bulk", OWN, lists.bulk, rest.BulkResults, body=rest.BulkTasks),
-    *_v2("POST", "/tasks/check", SUBMIT, tasks.check, rest.Check, body=rest.CreateTask),
+    *_v2("POST", "/tasks/bulk", OWN, lists.bulk, rest.BulkResults, body=requests.BulkTasks),
+    *_v2("POST", "/tasks/check", SUBMIT, tasks.check, rest.Check, body=requests.CreateTask),
     *_v2("GET", _TASK, READ, tasks.get_v2, rest.TaskFull),
-    *_v2("PATCH", _TASK, OWN, tasks.edit, rest.TaskFull, body=rest.EditTask),
+    *_v2("PATCH", _TASK, OWN, tasks.edit, rest.TaskFull, body=requests.EditTask),
     *_v2("DELETE", _TASK, OWN, tasks.delete, status=204),
     *_v2("PUT", f"{_TASK}/status", OWN, tasks.status_v2, rest.StatusFull, **_UPDATE),
     *_v2("POST", f"{_TASK}/restore", OWN, tasks.restore, rest.TaskFull),
@@ -84,7 +84,7 @@ ROUTES: tuple[Route, ...] = (
         SUBMIT,
         tasks.retry,
         rest.TaskFull,
-        body=rest.RetryTask,
+        body=requests.RetryTask,
         status=201,
         headers=("Idempotency-Key",),
     ),
@@ -106,13 +106,15 @@ ROUTES: tuple[Route, ...] = (
         OWN,
         checkpoints.pin,
         rest.CheckpointFull,
-        body=rest.PinCheckpoint,
+        body=requests.PinCheckpoint,
     ),
     *_v2("GET", "/events", READ, tasks.events, rest.EventList, query=query.EventQuery),
     *_v2("GET", "/clients", READ, clients.list_v2, rest.ClientFullList),
     *_v2("GET", _CLIENT, READ, clients.get_v2, rest.ClientFullDetails),
     *_v2("DELETE", _CLIENT, ADMIN, clients.forget, status=204),
-    *_v2("PUT", f"{_CLIENT}/drain", ADMIN, clients.drain, rest.ClientFull, body=rest.DrainClient),
+    *_v2(
+        "PUT", f"{_CLIENT}/drain", ADMIN, clients.drain, rest.ClientFull, body=requests.DrainClient
+    ),
     *_v2("GET", f"{_CLIENT}/events", READ, clients.events, rest.EventList, query=query.EventQuery),
     *_v2(
         "GET",
@@ -146,7 +148,7 @@ ROUTES: tuple[Route, ...] = (
         ADMIN,
         tokens.create,
         rest.TokenFull,
-        body=rest.CreateToken,
+        body=requests.CreateToken,
         status=201,
     ),
     *_v2("DELETE", "/tokens/{token_id}", ADMIN, tokens.revoke, status=204),
@@ -156,7 +158,7 @@ ROUTES: tuple[Route, ...] = (
         WORK,
         uploads.begin,
         rest.UploadFull,
-        body=rest.CreateUpload,
+        body=requests.CreateUpload,
         status=201,
         also=(200,),
         headers=_AS_CLIENT,
@@ -170,7 +172,7 @@ ROUTES: tuple[Route, ...] = (
         body=BYTES,
         status=204,
         headers=(*_AS_CLIENT, "X-Content-SHA256"),
-        max_body=rest.PART_SIZE,
+        max_body=requests.PART_SIZE,
         metered=False,
     ),
 )

@@ -9,7 +9,7 @@ from aifarm.app.errors import NotFound
 from aifarm.app.records import TaskRecord
 from aifarm.core.task import FINAL, State
 from aifarm.web.http import Request, Response
-from aifarm.wire import rest
+from aifarm.wire import rest, v1
 
 OBEY_SECONDS = 1.0
 """How long version 2 waits for the agent to follow a control before it answers (DESIGN 5)."""
@@ -102,7 +102,7 @@ async def status_v1(request: Request) -> Response:
     task_id = request.params["task_id"]
     record = await request.write(operations.set_status(task_id, body, request.by))
     updated = views.task_row(record).updated_at
-    return Response(rest.StatusUpdated(task_id, body.status, updated))
+    return Response(v1.StatusUpdated(task_id, body.status, updated))
 
 
 async def status_v2(request: Request) -> Response:

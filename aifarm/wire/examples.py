@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from aifarm.wire.rest import (
+from aifarm.wire.requests import (
     BulkTasks,
     CreateTask,
     CreateToken,

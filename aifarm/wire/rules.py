@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from aifarm.wire.rest import BulkTasks, CreateTask, CreateToken
+from aifarm.wire.requests import BulkTasks, CreateTask, CreateToken
 from aifarm.wire.types import JSON
 
 DOCUMENTED = ("batch_size", "learning_rate", "epochs")

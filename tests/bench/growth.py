@@ -20,7 +20,7 @@ from aifarm.app.writer import Inline
 from aifarm.artifacts import open_artifacts
 from aifarm.store import open_store
 from aifarm.wire import agent as wire
-from aifarm.wire.rest import CreateTask, RequirementsBody
+from aifarm.wire.requests import CreateTask, RequirementsBody
 from bench.farm import WORKSPACE
 from bench.stats import Figure
 

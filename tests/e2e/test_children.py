@@ -3,7 +3,7 @@
 import aifarm
 from aifarm import Farm
 from aifarm.sdk import calls
-from aifarm.wire.rest import CreateTask
+from aifarm.wire.requests import CreateTask
 from e2e.packages import SLOW
 
 NEEDS_KEY = f'import os\n\nassert os.environ["API_KEY"] == "s3cret"\n{SLOW}'

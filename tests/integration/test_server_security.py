@@ -18,7 +18,7 @@ from aifarm.app.scopes import SCOPES, Scope
 from aifarm.server import ServerError, Settings, run
 from aifarm.web.http import Route
 from aifarm.web.routes import ROUTES
-from aifarm.wire import rest
+from aifarm.wire import requests
 from integration.running import RunningServer, closed_with
 from integration.scripted import ScriptedAgent
 
@@ -43,10 +43,10 @@ OPEN = {"GET /api/health", "GET /api/ready", "GET /api/docs"}
 EXAMPLES: dict[Any, dict[str, Any]] = {
     # A body that is accepted, for each route that changes a task.
     None: {},
-    rest.UpdateStatus: {"status": "paused"},
-    rest.EditTask: {"title": "mine"},
-    rest.RetryTask: {},
-    rest.PinCheckpoint: {"pinned": True},
+    requests.UpdateStatus: {"status": "paused"},
+    requests.EditTask: {"title": "mine"},
+    requests.RetryTask: {},
+    requests.PinCheckpoint: {"pinned": True},
 }
 
 ids = {"argvalues": ROUTES, "ids": lambda route: f"{route.method} {route.path}"}

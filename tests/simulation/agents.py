@@ -14,7 +14,7 @@ from aifarm.app import uploads
 from aifarm.app.errors import FarmError
 from aifarm.app.records import Part
 from aifarm.wire.agent import Cpu, Memory, Resources
-from aifarm.wire.rest import CreateUpload
+from aifarm.wire.requests import CreateUpload
 from aifarm_agent import events
 from aifarm_agent.events import Identity, Mark, RankKey
 from aifarm_agent.outbox import Outbox

@@ -18,7 +18,7 @@ import pytest
 from aifarm.app import operations
 from aifarm.core.task import FINAL, State
 from aifarm.store import open_store
-from aifarm.wire.rest import CreateTask, RequirementsBody, UpdateStatus
+from aifarm.wire.requests import CreateTask, RequirementsBody, UpdateStatus
 from aifarm_agent.events import RankKey
 from databases import Cluster
 from simulation.agents import SimAgent, Worker

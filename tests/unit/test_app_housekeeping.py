@@ -27,7 +27,7 @@ from aifarm.app.writer import Inline
 from aifarm.artifacts import StorageUnavailable, open_artifacts
 from aifarm.core.task import RankKey, State, Task
 from aifarm.store import open_store
-from aifarm.wire.rest import CreateTask, EditTask
+from aifarm.wire.requests import CreateTask, EditTask
 
 ADA = Principal("token", "ada", "researcher")
 START = 1_700_000_000.0

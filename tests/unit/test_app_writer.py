@@ -17,7 +17,7 @@ from aifarm.artifacts import open_artifacts
 from aifarm.core.task import Note
 from aifarm.store import open_store
 from aifarm.wire.agent import ServerMessage, TaskRequest, TaskResult
-from aifarm.wire.rest import CreateTask, CreateToken
+from aifarm.wire.requests import CreateTask, CreateToken
 
 ADA = Principal("t1", "ada", "researcher")
 BODY = CreateTask(name="model", url="http://elsewhere/models/model/1")

@@ -24,7 +24,6 @@ from aifarm.wire.rest import (
     ClientFull,
     ClientFullDetails,
     ClientHistory,
-    ClientTask,
     Holder,
     MetricSummary,
     Missing,
@@ -33,6 +32,7 @@ from aifarm.wire.rest import (
     Why,
 )
 from aifarm.wire.types import Requirements
+from aifarm.wire.v1 import ClientTask
 
 
 def task(**changes: Any) -> TaskFull:

@@ -18,7 +18,7 @@ from aifarm.sdk import (
     errors,
 )
 from aifarm.sdk.call import Answer, exactly, interpret, valid
-from aifarm.wire import query, rest
+from aifarm.wire import query, requests
 
 HEALTH = b'{"status":"ok","version":"1.0","new":1}'
 
@@ -74,16 +74,16 @@ def test_an_id_stays_one_component_of_the_path(task_id: str) -> None:
 
 
 def test_values_are_checked_before_they_are_sent() -> None:
-    body = valid(rest.CreateTask, name="digits", epochs=3, version=None)
+    body = valid(requests.CreateTask, name="digits", epochs=3, version=None)
     assert msgspec.json.decode(msgspec.json.encode(body)) == {"name": "digits", "epochs": 3}
     with pytest.raises(InvalidRequest, match="epochs"):
-        valid(rest.CreateTask, name="digits", epochs=0)
+        valid(requests.CreateTask, name="digits", epochs=0)
     with pytest.raises(InvalidRequest, match="plain JSON"):
-        valid(rest.CreateTask, name="digits", config={"x": object()})
+        valid(requests.CreateTask, name="digits", config={"x": object()})
 
 
 def test_null_removes_and_what_is_absent_stays() -> None:
-    body = exactly(rest.EditTask, title=None, notes=UNSET)
+    body = exactly(requests.EditTask, title=None, notes=UNSET)
     assert msgspec.json.encode(body) == b'{"title":null}'
 
 
@@ -98,9 +98,9 @@ def test_a_list_is_asked_for_by_repeating_the_parameter() -> None:
 
 
 def test_what_makes_something_new_has_a_key_or_is_sent_once() -> None:
-    assert calls.retry_task("t", rest.RetryTask(), "k").headers["Idempotency-Key"] == "k"
-    assert not calls.bulk(rest.BulkTasks(action="retry", ids=["t"])).repeatable
-    assert calls.bulk(rest.BulkTasks(action="stop", ids=["t"])).repeatable
+    assert calls.retry_task("t", requests.RetryTask(), "k").headers["Idempotency-Key"] == "k"
+    assert not calls.bulk(requests.BulkTasks(action="retry", ids=["t"])).repeatable
+    assert calls.bulk(requests.BulkTasks(action="stop", ids=["t"])).repeatable
 
 
 def test_exceptions_are_grouped_for_one_except_clause() -> None:

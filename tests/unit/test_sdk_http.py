@@ -12,7 +12,7 @@ from aifarm.sdk.backoff import TRIES
 from aifarm.sdk.call import Call
 from aifarm.sdk.config import Address
 from aifarm.sdk.http import Http
-from aifarm.wire import rest
+from aifarm.wire import requests
 
 OK = httpx.Response(200, json={"status": "ok", "version": "1.0"})
 ADDRESS = Address("http://127.0.0.1:9/base", "secret-token", "AIFARM_URL")
@@ -121,7 +121,7 @@ def test_a_wait_that_is_too_long_is_an_answer(served: type[Blocking]) -> None:
 def test_what_would_happen_twice_is_sent_once(served: type[Blocking], trouble: Reply) -> None:
     farm = served(trouble, OK)
     with pytest.raises((FarmUnreachable, Unavailable)):
-        farm.send(calls.create_token(rest.CreateToken(name="n", role="viewer")))
+        farm.send(calls.create_token(requests.CreateToken(name="n", role="viewer")))
     assert len(farm.requests) == 1
 
 
@@ -135,7 +135,7 @@ def test_a_refusal_is_not_tried_again(served: type[Blocking]) -> None:
 def test_a_lost_answer_to_a_new_task_is_asked_for_with_the_same_key(served: type[Blocking]) -> None:
     farm = served(httpx.ReadError("cut"), refusal(409, "CONFLICT"))
     with pytest.raises(Exception, match="No"):
-        farm.send(calls.create_task(rest.CreateTask(name="digits"), "the-key"))
+        farm.send(calls.create_task(requests.CreateTask(name="digits"), "the-key"))
     assert [request.headers["Idempotency-Key"] for request in farm.requests] == ["the-key"] * 2
     assert farm.requests[0].content == farm.requests[1].content
 

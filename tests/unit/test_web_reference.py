@@ -20,7 +20,7 @@ from aifarm.web.openapi import openapi
 from aifarm.web.routes import BASES, ROUTES
 from aifarm.wire.codec import WireError, decode_body
 from aifarm.wire.examples import EXAMPLES
-from aifarm.wire.rest import CreateTask, CreateToken
+from aifarm.wire.requests import CreateTask, CreateToken
 from aifarm.wire.rules import RULES
 
 OPENAPI, ASYNCAPI = openapi(ROUTES, BASES), asyncapi()

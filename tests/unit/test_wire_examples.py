@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from aifarm.wire import agent, rest
+from aifarm.wire import agent, requests, rest, v1
 from aifarm.wire.codec import WireError, decode_body, decode_client, decode_server, encode
 
 FOLDER = Path(__file__).parents[1] / "data" / "contract"
@@ -46,20 +46,20 @@ EXAMPLES = {
     "agent/task_result_ack": Example(
         decode_server, agent.TaskResultAck, ("type", "task_id", "received")
     ),
-    "rest/create_task": body(rest.CreateTask, "name"),
-    "rest/task_created": body(rest.TaskCreated, "id", "status", "created_at"),
-    "rest/task_list": body(rest.TaskList, "tasks", "total", "page"),
-    "rest/task_details": body(rest.TaskDetails, "id", "status", "progress", "metrics"),
-    "rest/update_status": body(rest.UpdateStatus, "status"),
-    "rest/status_updated": body(rest.StatusUpdated, "id", "status", "updated_at"),
-    "rest/client_list": body(rest.ClientList, "clients"),
+    "rest/create_task": body(requests.CreateTask, "name"),
+    "rest/task_created": body(v1.TaskCreated, "id", "status", "created_at"),
+    "rest/task_list": body(v1.TaskList, "tasks", "total", "page"),
+    "rest/task_details": body(v1.TaskDetails, "id", "status", "progress", "metrics"),
+    "rest/update_status": body(requests.UpdateStatus, "status"),
+    "rest/status_updated": body(v1.StatusUpdated, "id", "status", "updated_at"),
+    "rest/client_list": body(v1.ClientList, "clients"),
     "rest/client_details": body(
-        rest.ClientDetails, "id", "resources", "resources.cpu", "performance.success_rate"
+        v1.ClientDetails, "id", "resources", "resources.cpu", "performance.success_rate"
     ),
     "rest/system_metrics": body(
-        rest.SystemMetrics, "clients.total", "tasks.running", "resources.cpu_usage"
+        v1.SystemMetrics, "clients.total", "tasks.running", "resources.cpu_usage"
     ),
-    "rest/task_metrics": body(rest.TaskMetrics, "progress", "metrics", "resources.gpu_usage"),
+    "rest/task_metrics": body(v1.TaskMetrics, "progress", "metrics", "resources.gpu_usage"),
     "rest/error": body(rest.ErrorEnvelope, "error", "error.code", "error.message"),
 }
 

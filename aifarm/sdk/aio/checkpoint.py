@@ -17,7 +17,8 @@ from aifarm.sdk.errors import (
     RateLimited,
     Unavailable,
 )
-from aifarm.wire.rest import CheckpointFull, PinCheckpoint
+from aifarm.wire.requests import PinCheckpoint
+from aifarm.wire.rest import CheckpointFull
 from aifarm.wire.types import Metrics
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from aifarm.sdk import calls
 from aifarm.sdk.aio.events import all_events
 from aifarm.sdk.aio.http import AsyncHttp
 from aifarm.sdk.call import valid
-from aifarm.wire import rest
+from aifarm.wire import requests, rest, v1
 from aifarm.wire.agent import Resources
 from aifarm.wire.query import HistoryQuery
 
@@ -41,7 +41,7 @@ class AsyncClient:
         return self.info.resources
 
     @property
-    def tasks(self) -> list[rest.ClientTask]:
+    def tasks(self) -> list[v1.ClientTask]:
         """What runs there."""
         return self.info.tasks
 
@@ -60,7 +60,7 @@ class AsyncClient:
         await self._drain(False, None)
 
     async def _drain(self, drained: bool, reason: str | None) -> None:
-        body = valid(rest.DrainClient, drained=drained, reason=reason)
+        body = valid(requests.DrainClient, drained=drained, reason=reason)
         self.info = await self._http.send(calls.drain_client(self.id, body))
 
     async def forget(self) -> None:

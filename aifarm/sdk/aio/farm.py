@@ -21,7 +21,7 @@ from aifarm.sdk.code import Code
 from aifarm.sdk.errors import InvalidRequest, NotFound
 from aifarm.sdk.frames import TaskList
 from aifarm.sdk.submission import Submission, task_body
-from aifarm.wire import live, query, rest
+from aifarm.wire import live, query, requests, rest
 from aifarm.wire.types import JSON
 
 Package = rest.PackageFull
@@ -270,7 +270,7 @@ class AsyncFarm:
 
     async def bulk(
         self,
-        action: rest.BulkAction,
+        action: requests.BulkAction,
         tasks: Iterable[AsyncTask | str],
         *,
         tags: Iterable[str] = (),
@@ -285,7 +285,9 @@ class AsyncFarm:
         results: list[rest.BulkResult] = []
         for start in range(0, len(ids), BULK):
             part = ids[start : start + BULK]
-            body = valid(rest.BulkTasks, action=action, ids=part, tags=list(tags), reason=reason)
+            body = valid(
+                requests.BulkTasks, action=action, ids=part, tags=list(tags), reason=reason
+            )
             results += (await self._http.send(calls.bulk(body))).results
         return results
 
@@ -348,7 +350,7 @@ class AsyncFarm:
         agents that are started with one `label`, written NAME=VALUE.
         """
         body = valid(
-            rest.CreateToken,
+            requests.CreateToken,
             name=name,
             role=role,
             client_id=client_id,
@@ -363,7 +365,7 @@ class AsyncFarm:
 
     # ------------------------------------------------------------ helpers
 
-    async def _body(self, name: str | None, options: Submission) -> rest.CreateTask:
+    async def _body(self, name: str | None, options: Submission) -> requests.CreateTask:
         package = options.get("package")
         if package is not None:
             name, options = package.name, {**options, "version": package.version}

@@ -21,7 +21,7 @@ from aifarm.sdk.errors import NotFound, TaskFailed
 from aifarm.sdk.frames import History
 from aifarm.sdk.states import FINAL
 from aifarm.sdk.weights import model_weights
-from aifarm.wire import rest
+from aifarm.wire import requests, rest
 from aifarm.wire.types import JSON, Metrics
 
 
@@ -153,7 +153,7 @@ class AsyncTask:
         return await self._set("stopped", reason)
 
     async def _set(self, status: str, reason: str | None) -> rest.StatusFull:
-        body = valid(rest.UpdateStatus, status=status, reason=reason)
+        body = valid(requests.UpdateStatus, status=status, reason=reason)
         return await self._http.send(calls.set_status(self.id, body))
 
     async def retry(self, from_checkpoint: str | None = "latest") -> "AsyncTask":
@@ -162,7 +162,7 @@ class AsyncTask:
         It goes on from the latest checkpoint, from the one with this id, or with None from the
         start. Raises Conflict while this one is not over.
         """
-        body = exactly(rest.RetryTask, from_checkpoint=from_checkpoint)
+        body = exactly(requests.RetryTask, from_checkpoint=from_checkpoint)
         made = await self._http.send(calls.retry_task(self.id, body, str(uuid4())))
         return AsyncTask(self._http, made)
 
@@ -190,7 +190,7 @@ class AsyncTask:
         Raises InvalidRequest for a value the farm does not take, Forbidden for other people's.
         """
         given = tags if isinstance(tags, UnsetType) else list(tags)
-        body = exactly(rest.EditTask, title=title, project=project, tags=given, notes=notes)
+        body = exactly(requests.EditTask, title=title, project=project, tags=given, notes=notes)
         self.info = await self._http.send(calls.edit_task(self.id, body))
         return self.info
 
@@ -204,7 +204,7 @@ class AsyncTask:
 
     async def _tags(self, action: str, tags: Iterable[str]) -> list[str]:
         """Added and taken away by the farm itself, so that two people do not undo each other."""
-        body = valid(rest.BulkTasks, action=action, ids=[self.id], tags=list(tags))
+        body = valid(requests.BulkTasks, action=action, ids=[self.id], tags=list(tags))
         (result,) = (await self._http.send(calls.bulk(body))).results
         if result.error is not None:
             raise from_body(result.error)
