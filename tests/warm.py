@@ -40,6 +40,7 @@ class RunFolder:
             "entry": "model.py",
             "package_dir": str(package),
             "config": config,
+            "args": [],
             "resume": None,
             "desired": "running",
             "checkpoint_seconds": 300,

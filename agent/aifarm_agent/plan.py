@@ -39,6 +39,13 @@ class Plan(NamedTuple):
     package: Package
     resume: Path | None
 
+    def _arguments(self, key: RankKey) -> list[str]:
+        """Of the script's command line."""
+        if not self.task.farm:
+            return []
+        program = self.task.farm.program
+        return [*program.args, *(program.resume_args if key.attempt > 1 else ())]
+
     def task_file(self, key: RankKey) -> dict[str, Any]:
         """What the worker finds in task.json, but for its sockets and desired state."""
         farm = self.task.farm
@@ -50,6 +57,7 @@ class Plan(NamedTuple):
             "entry": self.package.entry,
             "package_dir": str(self.package.folder),
             "config": self.task.config,
+            "args": self._arguments(key),
             "resume": str(self.resume) if self.resume else None,
             "checkpoint_seconds": CHECKPOINT_SECONDS,
             "keep_checkpoints": KEEP_CHECKPOINTS,

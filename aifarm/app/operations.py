@@ -25,7 +25,7 @@ from aifarm.app.scopes import Principal
 from aifarm.app.writer import Operation
 from aifarm.core.task import Desired, DesiredSet, Needs, Note, Task
 from aifarm.core.why import Explanation, explain
-from aifarm.wire.agent import PackageRef
+from aifarm.wire.agent import PackageRef, Program
 from aifarm.wire.codec import encode
 from aifarm.wire.requests import CreateTask, CreateToken, RetryTask, UpdateStatus
 from aifarm.wire.rules import DOCUMENTED
@@ -202,6 +202,15 @@ def _spec(draft: Draft, body: CreateTask, own_hosts: frozenset[str]) -> TaskSpec
         parent=body.parent,
         best=body.best,
         env=body.env,
+        environment=body.environment,
+        program=Program(
+            args=body.args,
+            resume_args=body.resume_args,
+            outputs=body.outputs,
+            mounts=body.mounts,
+            progress_from=body.progress_from,
+        ),
+        data=body.data,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 
 from aifarm.core.task import RankKey, Task
-from aifarm.wire.agent import CheckpointRef, PackageRef, Point, Resources
+from aifarm.wire.agent import CheckpointRef, DataRef, PackageRef, Point, Program, Resources
 from aifarm.wire.types import JSON, Direction, Metrics
 
 Role = Literal["admin", "researcher", "viewer", "agent"]
@@ -18,6 +18,7 @@ class TaskSpec(Struct, frozen=True):
     `url` is the package's address as submitted, if one was given; `package` is what it was
     pinned to, None while the farm does not have it. `parent` and `from_checkpoint` are ids: of the
     task that it goes back to, and of what it began with. `env` holds secrets: not for everybody.
+    `environment` is a name that clients advertise; `data` what they fetch.
     """
 
     type: str
@@ -31,6 +32,9 @@ class TaskSpec(Struct, frozen=True):
     from_checkpoint: str | None = None
     best: dict[str, Direction] = {}
     env: dict[str, str] = {}
+    environment: str | None = None
+    program: Program = Program()
+    data: dict[str, DataRef] = {}
 
 
 class About(Struct, frozen=True):

@@ -78,6 +78,9 @@ def _assignment(
             resume=record.checkpoint,
             endpoint=wire.Endpoint(*task.endpoint) if task.endpoint else None,
             env=spec.env,
+            environment=spec.environment,
+            program=spec.program,
+            data=spec.data,
         )
     assigned = wire.AssignedTask(
         id=task.id, type=spec.type, config=config, requirements=requirements(record)

@@ -99,6 +99,13 @@ def task_full(record: TaskRecord, private: bool = False) -> rest.TaskFull:
         from_checkpoint=spec.from_checkpoint,
         best=spec.best,
         env={name: value if private else None for name, value in spec.env.items()},
+        environment=spec.environment,
+        args=spec.program.args,
+        resume_args=spec.program.resume_args,
+        outputs=spec.program.outputs,
+        mounts=spec.program.mounts,
+        progress_from=spec.program.progress_from,
+        data=spec.data,
         deleted_at=utc(record.deleted_at) if record.deleted_at is not None else None,
     )
 

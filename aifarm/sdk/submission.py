@@ -1,10 +1,12 @@
 """What to submit, checked here as the farm will check it."""
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypedDict
 
 from aifarm.sdk.call import valid
 from aifarm.wire import requests, rest
+from aifarm.wire.agent import DataRef
 from aifarm.wire.types import JSON
 
 
@@ -34,6 +36,13 @@ class Submission(TypedDict, total=False):
     env: Mapping[str, str] | None
     best: Mapping[str, Literal["min", "max"]] | None
     from_checkpoint: str | None
+    environment: str | None
+    args: Sequence[str | int | float]
+    resume_args: Sequence[str | int | float]
+    outputs: Iterable[str]
+    mounts: Mapping[str, str | os.PathLike[str]] | None
+    progress_from: str | None
+    data: Mapping[str, DataRef | str] | None
 
 
 def task_body(name: str, options: Submission) -> requests.CreateTask:
@@ -47,4 +56,13 @@ def task_body(name: str, options: Submission) -> requests.CreateTask:
     fields["tags"] = list(options.get("tags") or ())
     for key in ("config", "env", "best"):
         fields[key] = dict(fields.get(key) or {})  # type: ignore[call-overload]
+    fields["args"] = [str(one) for one in options.get("args") or ()]
+    fields["resume_args"] = [str(one) for one in options.get("resume_args") or ()]
+    fields["outputs"] = list(options.get("outputs") or ())
+    mounts = options.get("mounts") or {}
+    fields["mounts"] = {inside: os.fspath(path) for inside, path in mounts.items()}
+    data = options.get("data") or {}
+    fields["data"] = {
+        key: DataRef(url=value) if isinstance(value, str) else value for key, value in data.items()
+    }
     return valid(requests.CreateTask, name=name, **fields)

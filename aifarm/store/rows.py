@@ -79,6 +79,9 @@ def builder(hint: Any) -> Callable[[Any], Any]:
     if kind is tuple:
         item = builder(arguments[0])
         return tuple if item is _same else lambda value: tuple(map(item, value))
+    if kind is dict:
+        item = builder(arguments[1])
+        return _same if item is _same else lambda value: {k: item(v) for k, v in value.items()}
     if hint is RankKey:
         return lambda value: RankKey(**value)
     if isinstance(hint, type) and issubclass(hint, Enum):

@@ -131,6 +131,9 @@ tasks = Table(
     Column("from_checkpoint", String),
     Column("best", Json, nullable=False),
     Column("env", Json, nullable=False),
+    Column("environment", PlainText),
+    Column("program", Json, nullable=False),
+    Column("data", Json, nullable=False),
 )
 # Lists are newest first and count what they list: these indexes answer both alone.
 Index("ix_tasks_created_at", tasks.c.deleted, tasks.c.created_at, tasks.c.id)

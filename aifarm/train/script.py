@@ -7,7 +7,6 @@ import runpy
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 from aifarm.train.loop import Stopped
 from aifarm.train.package import PackageInvalid
@@ -18,16 +17,9 @@ class Failed(Exception):
     """The script ended with a status other than 0."""
 
 
-def arguments(config: dict[str, Any]) -> list[str]:
-    """The command line that `config` gives under "args". Raises ValueError."""
-    args = config.get("args") or []
-    if not isinstance(args, list) or not all(isinstance(arg, (str, int, float)) for arg in args):
-        raise ValueError(f"args is {args!r}; it must be a list of strings")
-    return [str(arg) for arg in args]
-
-
-def train(run: Run, folder: Path, entry: str) -> dict[str, float] | None:
-    """Runs `entry` in a copy of `folder` to its end; the latest metrics, or None when it stopped.
+def train(run: Run, folder: Path, entry: str, args: list[str]) -> dict[str, float] | None:
+    """Runs `entry` with `args` in a copy of `folder` to its end; gives the latest metrics, or
+    None when it stopped.
 
     Raises what the script raises, and Failed.
     """
@@ -38,7 +30,7 @@ def train(run: Run, folder: Path, entry: str) -> dict[str, float] | None:
         raise PackageInvalid(f"the package has no {entry}")
     os.chdir(work)
     sys.path.insert(0, str(path.parent))
-    sys.argv = [entry, *arguments(run.config)]
+    sys.argv = [entry, *args]
     try:
         runpy.run_path(str(path), run_name="__main__")
     except Stopped:

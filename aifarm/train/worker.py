@@ -53,7 +53,7 @@ def _work(
             metrics = trainer.train()
         elif task["kind"] == "script":
             doing = "the script"
-            metrics = script.train(run, folder, task["entry"])
+            metrics = script.train(run, folder, task["entry"], task["args"])
         else:
             raise PackageInvalid(f"packages of kind {task['kind']!r} cannot be trained")
     except BaseException as error:
@@ -80,8 +80,7 @@ def _enter(task: dict[str, Any], run_dir: Path, journal: Journal, control: Contr
     if device.type == "cuda":
         torch.cuda.set_device(device)
     config = task["config"]
-    args = script.arguments(config) if task["kind"] == "script" else []
-    argv = [sys.executable, task["entry"], *args]
+    argv = [sys.executable, task["entry"], *task["args"]]
     source = provenance(device, config.get("seed") or 0, argv)
     journal.write(
         {"type": "started", "time": time.time(), "pid": os.getpid(), "provenance": source}

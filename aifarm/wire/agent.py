@@ -12,15 +12,19 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from aifarm.wire.types import (
     JSON,
+    Argument,
     ControlAction,
     Count,
     DesiredState,
+    Glob,
+    HostPath,
     Identifier,
     Metrics,
     Name,
     Natural,
     Outcome,
     Percent,
+    RelativePath,
     Requirements,
     Sha256,
     Text,
@@ -258,10 +262,37 @@ class Endpoint(Struct, frozen=True):
     port: int
 
 
+class Program(Struct, frozen=True, omit_defaults=True):
+    """How a task's own program is run, where it has one.
+
+    `args`: its command line, with `resume_args` after them from the second attempt on. `outputs`:
+    globs under its working folder; what they name is kept with checkpoints and at every end, and
+    is there again when the next attempt begins. `mounts`: a path under the working folder for each
+    path of the host that is to be seen there. `progress_from`: a regular expression over lines of
+    the log whose groups `step`, `total` and others, by a metric's name, are numbers.
+    """
+
+    args: list[Argument] = []
+    resume_args: list[Argument] = []
+    outputs: list[Glob] = []
+    mounts: dict[RelativePath, HostPath] = {}
+    progress_from: str | None = None
+
+
+class DataRef(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Data by its address and hash: `url` of any scheme that the client can read, or
+    "aifarm:SHA256" for what was put on the farm itself, whose hash stands in it."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=4096)]
+    sha256: Sha256 | None = None
+
+
 class FarmAssignment(Struct, frozen=True, omit_defaults=True):
     """What an agent (not a contract-only client) is told beyond the documented fields.
 
     `env`: variables for the training process, beneath those that the farm sets itself.
+    `environment`: the Python to train with, by a name that the agent advertises; None is its own.
+    `data` by the name that the training code finds it under.
     """
 
     attempt: Count
@@ -273,6 +304,9 @@ class FarmAssignment(Struct, frozen=True, omit_defaults=True):
     resume: CheckpointRef | None = None
     endpoint: Endpoint | None = None
     env: dict[str, str] = {}
+    environment: str | None = None
+    program: Program = Program()
+    data: dict[str, DataRef] = {}
 
 
 class AssignedTask(Struct, frozen=True):

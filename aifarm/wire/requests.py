@@ -4,18 +4,23 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from aifarm.wire.agent import DataRef
 from aifarm.wire.query import TaskFilter
 from aifarm.wire.types import (
     JSON,
+    Argument,
     Count,
     DesiredState,
     Direction,
     EnvName,
+    Glob,
+    HostPath,
     Identifier,
     Label,
     Name,
     Natural,
     Project,
+    RelativePath,
     Requirements,
     Sha256,
     Tag,
@@ -57,6 +62,14 @@ class CreateTask(Request, frozen=True, kw_only=True):
     names with "loss" or "error" in them and the highest for others. `env` is set in the training
     process, beneath what the farm sets there itself; its values are shown to the submitter and
     administrators only.
+
+    `environment` names a Python that clients advertise; without it the agent's own trains. `args`,
+    `resume_args`, `outputs`, `mounts` and `progress_from` are for scripts: the command line; what
+    is added to it from the second attempt on; globs of the files that are kept with checkpoints
+    and at every end; by paths under the working folder, the host's paths to be seen there, which a
+    client must be able to read; and a regular expression over lines of the log, whose groups
+    `step`, `total` and others, named like metrics, are numbers. `data`, by a name, is what each
+    client fetches once.
     """
 
     type: Literal["training"] = "training"
@@ -81,6 +94,13 @@ class CreateTask(Request, frozen=True, kw_only=True):
     from_checkpoint: Identifier | None = None
     best: Annotated[dict[str, Direction], Meta(max_length=256)] = {}
     env: Annotated[dict[EnvName, Text], Meta(max_length=128)] = {}
+    environment: Name | None = None
+    args: Annotated[list[Argument], Meta(max_length=1024)] = []
+    resume_args: Annotated[list[Argument], Meta(max_length=1024)] = []
+    outputs: Annotated[list[Glob], Meta(max_length=64)] = []
+    mounts: Annotated[dict[RelativePath, HostPath], Meta(max_length=64)] = {}
+    progress_from: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+    data: Annotated[dict[Name, DataRef], Meta(max_length=64)] = {}
 
 
 class EditTask(Request, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from aifarm.wire.agent import ErrorBody, Resources
+from aifarm.wire.agent import DataRef, ErrorBody, Resources
 from aifarm.wire.types import (
     JSON,
     Direction,
@@ -74,6 +74,13 @@ class TaskFull(Struct, frozen=True):
     from_checkpoint: str | None = None
     best: dict[str, Direction] = {}
     env: dict[str, str | None] = {}
+    environment: str | None = None
+    args: list[str] = []
+    resume_args: list[str] = []
+    outputs: list[str] = []
+    mounts: dict[str, str] = {}
+    progress_from: str | None = None
+    data: dict[str, DataRef] = {}
     deleted_at: Timestamp | None = None
     summaries: list[MetricSummary] | UnsetType = UNSET
 

@@ -17,6 +17,14 @@ Tag = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x20\x7
 EnvName = Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)")]
 Label = Annotated[str, Meta(max_length=256, pattern=r"^[^=\s]+=[^\r\n]*$(?!\n)")]
 Text = Annotated[str, Meta(max_length=4096)]
+Argument = Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00]*$")]
+# Under a folder, and never out of it.
+Glob = Annotated[
+    str,
+    Meta(min_length=1, max_length=512, pattern=r"^(?!/)(?!(.*/)?\.\.(/|$))[^\x00-\x1f\\]+$"),
+]
+RelativePath = Glob
+HostPath = Annotated[str, Meta(min_length=2, max_length=4096, pattern=r"^/[^\x00-\x1f]+$")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
 Percent = Annotated[float, Meta(ge=0, le=100)]

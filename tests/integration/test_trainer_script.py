@@ -79,8 +79,8 @@ def package(tmp_path_factory):
 
 
 def start(warm, package, world_size=1, args=(), **task):
-    task = {"kind": "script", "entry": "train.py", **task}
-    config = {"args": list(args), **task.pop("config", {})}
+    task = {"kind": "script", "entry": "train.py", "args": list(map(str, args)), **task}
+    config = task.pop("config", {})
     if world_size == 1:
         return [warm.start(package, config, **task)]
     return warm.start_gang(world_size, package, config, **task)

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import UNSET
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Request, Response, ServerConnection, serve
 
@@ -32,13 +31,14 @@ def happened(number: int) -> bytes:
 
 
 def task(**changes: Any) -> TaskFull:
-    fields: dict[str, Any] = dict.fromkeys(TaskFull.__struct_fields__)
+    fields: dict[str, Any] = {
+        field.name: None for field in msgspec.structs.fields(TaskFull) if field.required
+    }
     fields |= {
         "type": "training", "name": "digits", "status": "running", "desired": "running",
         "attempt": 1, "progress": 0.0, "metrics": {}, "config": {}, "requirements": Requirements(),
         "distributed": False, "n_clients": 1, "priority": 0, "share_gpu": False, "max_retries": 0,
         "submitter": "ada", "clients": [], "created_at": utc(0), "updated_at": utc(0),
-        "tags": [], "best": {}, "env": {}, "summaries": UNSET,
     }  # fmt: skip
     return TaskFull(**{**fields, **changes})
 

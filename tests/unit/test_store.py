@@ -83,6 +83,8 @@ def of(hint: Any) -> st.SearchStrategy[Any]:
         return st.lists(of(arguments[0]), max_size=3).map(tuple)
     if origin is tuple:
         return st.tuples(*map(of, arguments))
+    if origin is list:
+        return st.lists(of(arguments[0]), max_size=3)
     if origin is dict:
         return st.dictionaries(of(arguments[0]), of(arguments[1]), max_size=3)
     if issubclass(hint, Enum):

@@ -22,6 +22,7 @@ from aifarm.sdk.errors import InvalidRequest, NotFound
 from aifarm.sdk.frames import TaskList
 from aifarm.sdk.submission import Submission, task_body
 from aifarm.wire import live, query, requests, rest
+from aifarm.wire.agent import DataRef
 from aifarm.wire.types import JSON
 
 Package = rest.PackageFull
@@ -158,6 +159,13 @@ class AsyncFarm:
         env: Mapping[str, str] | None = None,
         best: Mapping[str, Literal["min", "max"]] | None = None,
         from_checkpoint: str | None = None,
+        environment: str | None = None,
+        args: Sequence[str | int | float] = (),
+        resume_args: Sequence[str | int | float] = (),
+        outputs: Iterable[str] = (),
+        mounts: Mapping[str, str | os.PathLike[str]] | None = None,
+        progress_from: str | None = None,
+        data: Mapping[str, DataRef | str] | None = None,
     ) -> AsyncTask:
         """A new task that trains `package`, or the one called `name` (its latest `version`).
 
@@ -167,8 +175,17 @@ class AsyncFarm:
         process, whose values only you and administrators see. `max_retries` counts failures of
         your code; a lost client costs none. `best` says which end of a metric is the good one.
         `from_checkpoint` is the id of a checkpoint to begin with, or of a task, for its latest;
-        that task becomes the `parent`. Raises NotFound for an unknown package or checkpoint,
-        InvalidRequest for a value the farm does not take.
+        that task becomes the `parent`. `environment` is a Python that clients advertise by name.
+
+        For a script: `args` are its command line, `resume_args` are added to it from the second
+        attempt on; `outputs` are globs of the files to keep, with checkpoints and at every end;
+        `mounts` shows paths of the client under the working folder ({"data": "/srv/data"});
+        `progress_from` is a regular expression over the log's lines, whose groups `step`, `total`
+        and others, named like metrics, are numbers. `data`, by a name, is what each client
+        fetches once: what `put` gave, or a URL.
+
+        Raises NotFound for an unknown package or checkpoint, InvalidRequest for a value the farm
+        does not take.
         """
         body = await self._body(
             name,
@@ -196,6 +213,13 @@ class AsyncFarm:
                 "env": env,
                 "best": best,
                 "from_checkpoint": from_checkpoint,
+                "environment": environment,
+                "args": args,
+                "resume_args": resume_args,
+                "outputs": outputs,
+                "mounts": mounts,
+                "progress_from": progress_from,
+                "data": data,
             },
         )
         made = await self._http.send(calls.create_task(body, str(uuid4())))
