@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format sim bench docs sdk constraints clean FORCE
+.PHONY: help setup demo test test-slow test-gpu lint format sim bench docs sdk constraints clean FORCE
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ test: $(READY) ## the tests (ARGS="-k placement")
 
 test-slow: $(READY) ## the long tests: kills, seeds, real training
 	$(PY) -m pytest -m slow $(ARGS) || [ $$? -eq 5 ]  # 5: none selected
+
+test-gpu: $(READY) ## the tests that need an NVIDIA GPU; without one they are skipped, saying so
+	$(PY) -m pytest -m gpu tests/gpu $(ARGS)
 
 lint: $(READY) ## style, types, and who may import whom
 	$(PY) -m ruff check .
