@@ -50,21 +50,29 @@ def explain(error: BaseException, folder: Path, entry: str = "") -> str:
 
     Lines of `entry` are named without the file.
     """
+    where = place(error, folder)
+    if where is None:
+        return reason(error)
+    file, line = where
+    return (
+        f"{reason(error)} (line {line})"
+        if file == entry
+        else f"{reason(error)} ({file} line {line})"
+    )
+
+
+def reason(error: BaseException) -> str:
+    """What `error` says, in one line."""
     if isinstance(error, SystemExit):
-        reason = f"it called sys.exit({'' if error.code is None else error.code})"
+        said = f"it called sys.exit({'' if error.code is None else error.code})"
     elif isinstance(error, SyntaxError):
-        reason = error.msg
+        said = error.msg
     else:
         lines = str(error).strip().splitlines()
-        reason = lines[0].rstrip(".:") if lines else ""
-        if not reason or isinstance(error, LookupError):  # str(KeyError("x")) is just 'x'
-            reason = f"{type(error).__name__} {reason}".strip()
-    reason = reason[:MESSAGE_LIMIT]
-    place = _place(error, folder)
-    if place is None:
-        return reason
-    file, line = place
-    return f"{reason} (line {line})" if file == entry else f"{reason} ({file} line {line})"
+        said = lines[0].rstrip(".:") if lines else ""
+        if not said or isinstance(error, LookupError):  # str(KeyError("x")) is just 'x'
+            said = f"{type(error).__name__} {said}".strip()
+    return said[:MESSAGE_LIMIT]
 
 
 def trace(error: BaseException) -> str:
@@ -72,20 +80,20 @@ def trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
-def _place(error: BaseException, folder: Path) -> tuple[str, int] | None:
+def place(error: BaseException, folder: Path) -> tuple[str, int] | None:
     """The last line of the package that the error passed through."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         inside = _inside(error.filename, folder)
         if inside:
             return inside, error.lineno
-    place = None
+    found = None
     frame: TracebackType | None = error.__traceback__
     while frame is not None:
         inside = _inside(frame.tb_frame.f_code.co_filename, folder)
         if inside:
-            place = inside, frame.tb_lineno
+            found = inside, frame.tb_lineno
         frame = frame.tb_next
-    return place
+    return found
 
 
 def _inside(filename: str, folder: Path) -> str | None:

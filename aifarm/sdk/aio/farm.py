@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Unpack
 from uuid import uuid4
@@ -20,6 +20,7 @@ from aifarm.sdk.choice import chosen
 from aifarm.sdk.code import Code
 from aifarm.sdk.errors import InvalidRequest, NotFound
 from aifarm.sdk.frames import TaskList
+from aifarm.sdk.notebook import Notebook, try_out
 from aifarm.sdk.submission import Submission, task_body
 from aifarm.wire import live, query, requests, rest
 from aifarm.wire.agent import DataRef
@@ -115,6 +116,37 @@ class AsyncFarm:
             version = hashlib.sha256(await aside(code.packed, "0")).hexdigest()[:12]
         archive = await aside(code.packed, version)
         return await self._http.send(calls.put_package(code.name, version, archive))
+
+    async def publish_cells(
+        self,
+        *functions: Callable[..., object] | str,
+        name: str,
+        version: str | None = None,
+        defaults: Mapping[str, JSON] | None = None,
+        model: object | None = None,
+        cells: Sequence[str] | None = None,
+        verify: bool = True,
+        timeout: float | None = 300.0,
+    ) -> Package:
+        """Puts functions of this notebook on the farm, by their source and with all that they use:
+        other functions, classes, imports, and values that can be made again.
+
+        `functions` are themselves or their names; without any, all that a package may have and the
+        cells define: build_model, build_data, build_optimizer, build_scheduler, loss, metrics, and
+        the dict `defaults`, which may be given here instead. What counts is the last definition
+        that ran. Before it leaves, the package trains one batch in a clean process of this
+        interpreter, within `timeout` seconds; the state of its model must have the shapes of
+        `model`, where one is given. `verify=False` leaves that out, for data that is not here.
+        `cells` are by default those that ran in this notebook, in that order.
+
+        Raises InvalidRequest, which names the cell and the line, for what cannot travel or does
+        not work; else as `publish`.
+        """
+        notebook = Notebook.of(cells)
+        source = notebook.source(functions, defaults)
+        if verify:
+            await aside(try_out, notebook, source, model, timeout)
+        return await self.publish(source.text, name, version)
 
     async def packages(self, name: str | None = None) -> list[Package]:
         """What is published, or what is published as `name`, the oldest version first."""

@@ -1,0 +1,213 @@
+"""A notebook's code on its way into a package: taken from its cells, and tried before it leaves."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from pprint import pformat
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from msgspec import Struct
+
+from aifarm.packages import CannotTravel, Source, defined, extract
+from aifarm.sdk.errors import AIFarmError, InvalidRequest
+from aifarm.wire.types import JSON
+
+REQUIRED = ("build_model", "build_data")
+OPTIONAL = ("build_optimizer", "build_scheduler", "loss", "metrics")
+ENTRY = "model.py"
+
+# Magics that run the rest of their cell as if it stood there without them.
+TRANSPARENT = ("%%time", "%%capture", "%%prun")
+
+# The kernel's own: a window to draw in, and what a training process never has.
+LEFT_BEHIND = ("MPLBACKEND", "PYTHONSTARTUP", "AIFARM_TOKEN")
+
+
+class Notebook(Struct, frozen=True):
+    """`cells` as they ran, and the `names` that they left behind; no names where it is not this
+    process that they ran in."""
+
+    cells: Sequence[str]
+    names: Mapping[str, object]
+
+    @classmethod
+    def running(cls) -> "Notebook":
+        """The one that this code runs in. Raises InvalidRequest where there is none."""
+        shell = _ipython()
+        if shell is None:
+            raise InvalidRequest(
+                "No notebook runs here: publish a folder, a .py file or its text with publish(), "
+                "or give the cells."
+            )
+        cells = shell.history_manager.input_hist_raw[1:]
+        return cls([python(cell) for cell in cells], shell.user_ns)
+
+    @classmethod
+    def of(cls, cells: Sequence[str] | None) -> "Notebook":
+        return cls.running() if cells is None else cls([python(cell) for cell in cells], {})
+
+    def source(
+        self,
+        functions: Sequence[Callable[..., object] | str],
+        defaults: Mapping[str, JSON] | None,
+    ) -> Source:
+        """The package's file: what `functions` need, by default all that a package may have.
+
+        Raises InvalidRequest, whose `details` have each problem.
+        """
+        wanted = [self._name(function) for function in functions] or self._found()
+        if missing := [name for name in REQUIRED if name not in wanted]:
+            raise InvalidRequest(
+                f"A package needs the functions build_model and build_data: define {missing[0]}."
+            )
+        try:
+            source = extract(self.cells, wanted)
+        except CannotTravel as error:
+            problems = [
+                {"name": one.name, "cell": one.cell, "line": one.line, "message": one.sentence}
+                for one in error.problems
+            ]
+            raise InvalidRequest(str(error), {"problems": problems}) from None
+        if defaults is None:
+            return source
+        declared = f"\n\ndefaults = {pformat(dict(defaults), sort_dicts=False)}\n"
+        return Source(source.text + declared, source.values, source.places)
+
+    def _name(self, function: Callable[..., object] | str) -> str:
+        if isinstance(function, str):
+            return function
+        name = getattr(function, "__name__", "")
+        if self.names and self.names.get(name) is not function:
+            raise InvalidRequest(
+                f"{name or repr(function)} is not what this notebook means by that name now: give "
+                "the function that it has, or the name."
+            )
+        return str(name)
+
+    def _found(self) -> list[str]:
+        kinds = defined(self.cells)
+        return [
+            name
+            for name in (*REQUIRED, *OPTIONAL, "defaults")
+            # Elsewhere in a notebook `loss` is a number.
+            if kinds.get(name) == ("value" if name == "defaults" else "function")
+        ]
+
+
+def try_out(
+    notebook: Notebook, source: Source, model: object = None, timeout: float | None = None
+) -> None:
+    """Tries the package in a clean process of this interpreter: import, model, data, one step.
+
+    Its values must be those of the notebook, and its model's state have the entries and shapes of
+    `model`, where one is given. Raises InvalidRequest with the place in the notebook.
+    """
+    found = _rehearsed(source, timeout)
+    if failed := found.get("failed"):
+        place = source.place(failed["line"]) if failed["line"] else None
+        where = f" (In [{place[0]}] line {place[1]})" if place else ""
+        hint = ""
+        if failed["reason"].startswith("KeyError"):
+            hint = " A setting that the task is given later needs a value here: defaults={...}."
+        raise InvalidRequest(
+            f"In a clean process, {failed['doing']} failed: {failed['reason']}{where}.{hint}",
+            {"cell": place and place[0], "line": place and place[1]},
+        )
+    _compare_values(notebook, source, found["values"])
+    if model is not None:
+        _compare_models(model, found["model"])
+
+
+def _rehearsed(source: Source, timeout: float | None) -> dict[str, Any]:
+    """What `aifarm.train.rehearsal` says of it."""
+    environ = {name: value for name, value in os.environ.items() if name not in LEFT_BEHIND}
+    home = str(Path(__file__).resolve().parents[2])  # where aifarm.train is
+    path = os.environ.get("PYTHONPATH")
+    environ["PYTHONPATH"] = os.pathsep.join([home, path] if path else [home])
+    with TemporaryDirectory(prefix="aifarm-") as folder:
+        (Path(folder) / ENTRY).write_text(source.text, encoding="utf-8")
+        result = Path(folder) / "result.json"
+        command = [sys.executable, "-m", "aifarm.train.rehearsal", folder, ENTRY, str(result)]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise InvalidRequest(
+                f"In a clean process, the first step took more than {timeout:g} s: give it longer "
+                "(timeout=...), or leave the trial out (verify=False)."
+            ) from None
+        if not result.exists():
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise InvalidRequest(
+                f"In a clean process, Python ended with {done.returncode}: {last:.400}"
+            )
+        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+        return found
+
+
+def _compare_values(notebook: Notebook, source: Source, values: Mapping[str, str]) -> None:
+    for name in source.values:
+        if name not in notebook.names or name not in values:
+            continue
+        made, now = ast.literal_eval(values[name]), notebook.names[name]
+        if not _same(made, now):
+            raise InvalidRequest(
+                f"`{name}` is {now!r:.100} in the notebook, but its cell makes it {made!r:.100}: "
+                "run that cell again, or make it in one assignment."
+            )
+
+
+def _same(made: object, now: object) -> bool:
+    try:
+        return type(made) is type(now) and bool(made == now)
+    except ValueError:  # an array in it: not plain, as what was made is
+        return False
+
+
+def _compare_models(model: Any, made: Mapping[str, list[int]]) -> None:
+    given = {name: list(value.shape) for name, value in model.state_dict().items()}
+    different = [name for name in {**given, **made} if given.get(name) != made.get(name)]
+    if different:
+        name = different[0]
+        raise InvalidRequest(
+            f"The cells build another model than the one given: {name} is "
+            f"{made.get(name, 'missing')} there, {given.get(name, 'missing')} here "
+            f"({len(different)} entries differ). Run the cells again that define it, or give the "
+            "settings that it was built with as defaults={...}."
+        )
+
+
+def python(cell: str) -> str:
+    """A cell's text as Python: its commands (`%` and `!`) become calls of get_ipython().
+
+    Raises AIFarmError where IPython is not installed.
+    """
+    try:
+        transformer = import_module("IPython.core.inputtransformer2").TransformerManager()
+    except ImportError:
+        raise AIFarmError("Cells are read by IPython, which is not installed here.") from None
+    if cell.startswith(TRANSPARENT):
+        cell = "pass\n" + cell.partition("\n")[2]  # the other lines keep their numbers
+    blank = cell[: len(cell) - len(cell.lstrip())].count("\n")  # IPython drops these
+    return "\n" * blank + str(transformer.transform_cell(cell))
+
+
+def _ipython() -> Any:
+    """The shell that this process is, or None."""
+    module = sys.modules.get("IPython")
+    return module.get_ipython() if module else None
