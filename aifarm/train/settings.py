@@ -72,6 +72,9 @@ SETTINGS = {
     "verify_resume": Setting(True, lambda v: isinstance(v, bool), "true or false"),
 }
 
+# What a task's config carries besides: what it is called, where it comes from and where it runs.
+OF_THE_FARM = {"name", "url", "version", "distributed", "rank", "world_size"}
+
 
 def complete(config: dict[str, Any], declared: dict[str, Any] | None = None) -> dict[str, Any]:
     """`config` with what it leaves out or has as None, from the package's `declared` defaults and
@@ -94,7 +97,7 @@ def complete(config: dict[str, Any], declared: dict[str, Any] | None = None) -> 
 
 def _check_own(given: dict[str, Any], declared: dict[str, Any]) -> None:
     for name, value in given.items():
-        if name in SETTINGS or name == "name":  # the farm adds the task's name
+        if name in SETTINGS or name in OF_THE_FARM:
             continue
         if name not in declared:
             own = ", ".join(sorted(declared.keys() - SETTINGS.keys())) or "none"

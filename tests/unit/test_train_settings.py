@@ -49,8 +49,14 @@ def test_what_does_not_fit_is_one_sentence(config, sentence):
     assert str(caught.value) == sentence
 
 
-def test_a_whole_number_is_a_float_too_and_the_task_s_name_is_no_key_of_the_package():
-    assert complete({"lr": 1, "name": "mine"}, {"lr": 0.1})["lr"] == 1
+def test_a_whole_number_is_a_float_too():
+    assert complete({"lr": 1}, {"lr": 0.1})["lr"] == 1
+
+
+def test_what_the_farm_adds_to_a_config_is_no_key_of_the_package():
+    added = {"name": "mine", "url": "http://farm/models/mine/1", "version": "1"}
+    added |= {"distributed": False, "rank": 0, "world_size": 1}
+    assert complete(added, {"lr": 0.1}).items() >= added.items()
 
 
 def test_every_default_fits_its_own_rule():
