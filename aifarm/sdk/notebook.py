@@ -1,6 +1,5 @@
 """A notebook's code on its way into a package: taken from its cells, and tried before it leaves."""
 
-import ast
 import json
 import os
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from aifarm.packages import CannotTravel, Source, defined, extract
+from aifarm.sdk.alike import check_code, check_model, check_values
 from aifarm.sdk.errors import AIFarmError, InvalidRequest
 from aifarm.wire.types import JSON
 
@@ -105,9 +105,11 @@ def try_out(
 ) -> None:
     """Tries the package in a clean process of this interpreter: import, model, data, one step.
 
-    Its values must be those of the notebook, and its model's state have the entries and shapes of
-    `model`, where one is given. Raises InvalidRequest with the place in the notebook.
+    Its functions and values must be those of the notebook, and its model's state have the entries
+    and shapes of `model`, where one is given. Raises InvalidRequest with the place in the notebook.
     """
+    if notebook.names:
+        check_code(source, notebook.names)
     found = _rehearsed(source, timeout)
     if failed := found.get("failed"):
         place = source.place(failed["line"]) if failed["line"] else None
@@ -119,9 +121,9 @@ def try_out(
             f"In a clean process, {failed['doing']} failed: {failed['reason']}{where}.{hint}",
             {"cell": place and place[0], "line": place and place[1]},
         )
-    _compare_values(notebook, source, found["values"])
+    check_values(source, notebook.names, found["values"])
     if model is not None:
-        _compare_models(model, found["model"])
+        check_model(model, found["model"])
 
 
 def _rehearsed(source: Source, timeout: float | None) -> dict[str, Any]:
@@ -158,38 +160,6 @@ def _rehearsed(source: Source, timeout: float | None) -> dict[str, Any]:
             )
         found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         return found
-
-
-def _compare_values(notebook: Notebook, source: Source, values: Mapping[str, str]) -> None:
-    for name in source.values:
-        if name not in notebook.names or name not in values:
-            continue
-        made, now = ast.literal_eval(values[name]), notebook.names[name]
-        if not _same(made, now):
-            raise InvalidRequest(
-                f"`{name}` is {now!r:.100} in the notebook, but its cell makes it {made!r:.100}: "
-                "run that cell again, or make it in one assignment."
-            )
-
-
-def _same(made: object, now: object) -> bool:
-    try:
-        return type(made) is type(now) and bool(made == now)
-    except ValueError:  # an array in it: not plain, as what was made is
-        return False
-
-
-def _compare_models(model: Any, made: Mapping[str, list[int]]) -> None:
-    given = {name: list(value.shape) for name, value in model.state_dict().items()}
-    different = [name for name in {**given, **made} if given.get(name) != made.get(name)]
-    if different:
-        name = different[0]
-        raise InvalidRequest(
-            f"The cells build another model than the one given: {name} is "
-            f"{made.get(name, 'missing')} there, {given.get(name, 'missing')} here "
-            f"({len(different)} entries differ). Run the cells again that define it, or give the "
-            "settings that it was built with as defaults={...}."
-        )
 
 
 def python(cell: str) -> str:

@@ -1,11 +1,16 @@
 """Cells on their way into a package: what is taken, and what a clean process says of it."""
 
+import functools
+import linecache
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 from torch import nn
 
+from aifarm.packages import extract
 from aifarm.sdk import InvalidRequest
+from aifarm.sdk.alike import check_code
 from aifarm.sdk.notebook import Notebook, python, try_out
 
 MODEL = """\
@@ -100,6 +105,37 @@ def test_what_fails_in_a_clean_process_is_told_with_its_place_in_the_notebook() 
     assert told == "In a clean process, build_model failed: division by zero (In [3] line 1)."
 
 
+def ran(cell: str) -> dict[str, object]:
+    """What a cell leaves behind in a kernel, which remembers its text."""
+    names: dict[str, object] = {}
+    file = f"<cell {hash(cell)}>"
+    linecache.cache[file] = (len(cell), None, cell.splitlines(keepends=True), file)
+    exec(compile(cell, file, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("says", "other"),
+    [
+        ("def f(x):\n    return [x for y in x]", "def f(x):\n    return [y for y in x]"),
+        ("class f:\n    def g(self): return 1", "class f:\n    def g(self): return 2"),
+        ("def f(): ...", "f = 3"),
+        ("def f(): ...", ""),
+    ],
+)
+def test_what_a_cell_says_is_what_the_notebook_has(says: str, other: str) -> None:
+    """A cell that fails in its middle has not defined the rest."""
+    source = extract(["", "\n# about\n" + says], ["f"])
+    check_code(source, ran("a = 1\n" + says))
+    with pytest.raises(InvalidRequest, match=r"`f` is not .* what In \[2\] line 3 makes it"):
+        check_code(source, ran(other))
+
+
+def test_what_a_decorator_made_is_not_judged() -> None:
+    source = extract(["import functools", "@functools.cache\ndef f(): ..."], ["f"])
+    check_code(source, {"f": functools.cache(len)})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("cells", "told"),
@@ -115,7 +151,11 @@ def test_what_fails_in_a_clean_process_is_told_with_its_place_in_the_notebook() 
     ],
 )  # fmt: skip
 def test_a_first_step_in_a_clean_process(cells: list[str], told: str) -> None:
-    said = tried(cells, STEPS=[1, 2])
+    names: dict[str, object] = {}
+    for cell in cells:
+        with suppress(ImportError):
+            exec(cell, names)
+    said = tried(cells, **{**names, "STEPS": [1, 2]})
     assert told in said
     assert bool(told) == bool(said)
 
