@@ -15,7 +15,9 @@ MUTATORS = {
 }
 """Methods that change what they are called on, besides torch's, which end with `_`."""
 
+# Scopes that run as part of the statement that they stand in.
 _COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
+_AT_ONCE = {"class", "type parameters"}
 
 # How a name came about, where that cannot be done again elsewhere.
 _MADE = {
@@ -61,6 +63,15 @@ class Statement(Struct, frozen=True, eq=False):
     @property
     def is_import(self) -> bool:
         return isinstance(self.node, _Import)
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it binds the first of a module's names, as `import a.b` does."""
+        return isinstance(self.node, ast.Import) and self.node.names[0].asname is None
+
+    @property
+    def is_star(self) -> bool:
+        return isinstance(self.node, ast.ImportFrom) and self.node.names[0].name == "*"
 
     def same(self, other: "Statement") -> bool:
         """Whether both say the same, in whatever cell."""
@@ -144,7 +155,7 @@ def _look_ups(table: symtable.SymbolTable, runs: bool, now: set[str], later: set
         if symbol.is_referenced() and (module or symbol.is_global()):
             (now if runs else later).add(symbol.get_name())
     for child in table.get_children():
-        at_once = child.get_type() == "class" or child.get_name() in _COMPREHENSIONS
+        at_once = child.get_type() in _AT_ONCE or child.get_name() in _COMPREHENSIONS
         _look_ups(child, runs and at_once, now, later)
 
 

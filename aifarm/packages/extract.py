@@ -115,7 +115,7 @@ class _Trace:
                 self._changes[name].append((number, f"In [{statement.cell}] line {line}"))
             for name in statement.set_by_functions():
                 self._globals[name] = statement.place
-            if isinstance(statement.node, ast.ImportFrom) and statement.node.names[0].name == "*":
+            if statement.is_star and not statement.refusal:
                 self._stars.append(number)
         self._taken: set[int] = set()
         self.problems: dict[str, Problem] = {}
@@ -135,7 +135,7 @@ class _Trace:
         if winner in self._taken:
             return
         self._taken.add(winner)
-        if isinstance(statement.node, ast.Import):
+        if statement.is_root:
             self._take_submodules(name)
         for used in sorted((statement.now - statement.binds) | statement.later):
             self.need(used, winner)
@@ -144,7 +144,7 @@ class _Trace:
 
     def _need_unbound(self, name: str, user: int | None) -> None:
         if name in NOTEBOOK_NAMES:
-            self._refuse(name, user, "works in a notebook only: leave it out")
+            self._refuse(name, user, "has no place in a training process: leave it out")
         elif user is None:
             self._refuse(name, None, "is defined by no cell that ran: run the one that does")
         elif not (hasattr(builtins, name) or name in MODULE_NAMES):
@@ -171,10 +171,7 @@ class _Trace:
 
     def _take_submodules(self, name: str) -> None:
         """`import a.b` and `import a.c` both bind a, and both are needed."""
-        for number in self._bindings[name]:
-            node = self._statements[number].node
-            if isinstance(node, ast.Import) and node.names[0].asname is None:
-                self._taken.add(number)
+        self._taken.update(n for n in self._bindings[name] if self._statements[n].is_root)
 
     def _check_unchanged(self, name: str, user: int) -> None:
         """What `user` looked up when it ran must still be what the name means."""

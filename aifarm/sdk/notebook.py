@@ -93,10 +93,10 @@ class Notebook(Struct, frozen=True):
     def _found(self) -> list[str]:
         kinds = defined(self.cells)
         return [
-            name
-            for name in (*REQUIRED, *OPTIONAL, "defaults")
+            *(name for name in REQUIRED if name in kinds),
             # Elsewhere in a notebook `loss` is a number.
-            if kinds.get(name) == ("value" if name == "defaults" else "function")
+            *(name for name in OPTIONAL if kinds.get(name) == "function"),
+            *(name for name in ("defaults",) if kinds.get(name) == "value"),
         ]
 
 
