@@ -76,16 +76,14 @@ def extract(cells: Sequence[str], wanted: Iterable[str]) -> Source:
     return trace.source()
 
 
-def defined(cells: Sequence[str]) -> dict[str, str]:
-    """What each name is that the cells leave behind: "function", "class", "import", "value", or
-    "" where it cannot be made again elsewhere."""
-    found: dict[str, str] = {}
+def defined(cells: Sequence[str]) -> dict[str, list[str]]:
+    """What each name was that the cells bound, one after the other: "function", "class", "import",
+    "value", or "" where that cannot be made again elsewhere."""
+    found = defaultdict[str, list[str]](list)
     for statement in read(cells):
         for name in statement.binds:
-            found[name] = "" if statement.refusal else _what(statement)
-            if isinstance(statement.node, ast.Delete):
-                del found[name]
-    return found
+            found[name].append("" if statement.refusal else _what(statement))
+    return dict(found)
 
 
 def _what(statement: Statement) -> str:

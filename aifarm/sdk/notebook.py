@@ -91,13 +91,20 @@ class Notebook(Struct, frozen=True):
         return str(name)
 
     def _found(self) -> list[str]:
+        """All that a package may have. Raises InvalidRequest for a function that is none now."""
         kinds = defined(self.cells)
-        return [
-            *(name for name in REQUIRED if name in kinds),
-            # Elsewhere in a notebook `loss` is a number.
-            *(name for name in OPTIONAL if kinds.get(name) == "function"),
-            *(name for name in ("defaults",) if kinds.get(name) == "value"),
-        ]
+        found = [name for name in REQUIRED if name in kinds]
+        # Elsewhere in a notebook `loss` is a number.
+        for name, kind in (*((name, "function") for name in OPTIONAL), ("defaults", "value")):
+            was = kinds.get(name, [])
+            if was[-1:] == [kind]:
+                found.append(name)
+            elif kind == "function" and kind in was:
+                raise InvalidRequest(
+                    f"`{name}` was a function, and is none now: define it again, or name the "
+                    "functions that the package is to have."
+                )
+        return found
 
 
 def try_out(

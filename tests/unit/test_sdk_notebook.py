@@ -74,6 +74,13 @@ def test_only_what_is_named_is_taken_and_defaults_may_be_given() -> None:
     assert text.endswith("\n\ndefaults = {'width': 4}\n")
 
 
+def test_a_function_whose_name_is_a_number_now_is_not_left_out_in_silence() -> None:
+    cells = [MODEL, "def loss(out, batch): ...", "for loss in [0.5]: ..."]
+    with pytest.raises(InvalidRequest, match="`loss` was a function, and is none now"):
+        Notebook.of(cells).source([], None)
+    assert Notebook.of(cells).source(["build_model", "build_data"], None)
+
+
 def test_a_package_lacks_none_of_its_two_functions() -> None:
     with pytest.raises(InvalidRequest, match="define build_data"):
         Notebook.of(["def build_model(cfg): ..."]).source([], None)
