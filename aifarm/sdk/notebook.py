@@ -142,11 +142,11 @@ def _rehearsed(source: Source, timeout: float | None) -> dict[str, Any]:
     with TemporaryDirectory(prefix="aifarm-") as folder:
         (Path(folder) / ENTRY).write_text(source.text, encoding="utf-8")
         result = Path(folder) / "result.json"
-        command = [sys.executable, "-m", "aifarm.train.rehearsal", folder, ENTRY, str(result)]
+        # -P: modules that lie beside the notebook do not travel, so they must not be found here.
+        command = [sys.executable, "-P", "-m", "aifarm.train.rehearsal"]
         try:
             done = subprocess.run(
-                command,
-                cwd=folder,
+                [*command, folder, ENTRY, str(result)],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

@@ -30,10 +30,11 @@ PLAIN_LIMIT = 10_000  # characters of a value's text
 def rehearse(folder: Path, entry: str) -> dict[str, Any]:
     """What came of it, as RESULT has it."""
     learner = None
+    run = Run(Path("aifarm-run").absolute(), config={})  # as off the farm, and it writes nothing
     try:
         package = load(folder, entry, required=("build_model", "build_data"))
         values = plain(vars(package))
-        learner = Learner(Run(folder / "run", config={}), package)
+        learner = Learner(run, package)
         return {**_first_step(learner), "values": values}
     except (Exception, SystemExit) as error:
         sys.stderr.write(trace(error))

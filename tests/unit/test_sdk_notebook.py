@@ -4,6 +4,7 @@ import functools
 import linecache
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from torch import nn
@@ -157,7 +158,11 @@ def test_what_a_decorator_made_is_not_judged() -> None:
          "`STEPS` is [1, 2] in the notebook, but its cell makes it [1]"),
     ],
 )  # fmt: skip
-def test_a_first_step_in_a_clean_process(cells: list[str], told: str) -> None:
+def test_a_first_step_in_a_clean_process(
+    cells: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "of_this_folder.py").write_text("x = 1")  # beside the notebook, it stays there
+    monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for cell in cells:
         with suppress(ImportError):
