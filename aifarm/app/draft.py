@@ -5,6 +5,7 @@ batch did; one that raises leaves no trace. At the end everything goes to the st
 transaction.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -16,6 +17,7 @@ from aifarm.app.records import (
     ClientRecord,
     EventRecord,
     LogLines,
+    OutputRecord,
     PackageRecord,
     Points,
     TaskRecord,
@@ -66,6 +68,7 @@ class Draft:
         self.attempts: dict[str, AttemptRecord] = {}
         self.packages: dict[tuple[str, str], PackageRecord] = {}
         self.uploads: dict[str, UploadRecord] = {}
+        self.kept: dict[str, dict[str, OutputRecord]] = {}
         self.settled: dict[str, TaskRecord] = {}
         self._gone: dict[tuple[str, ...], bool] = {}
         self.log_lengths: dict[RankKey, int] = {}
@@ -216,6 +219,26 @@ class Draft:
         self.farm.ledger.put(self.uploads, upload_id, None)
         self.put("drop_upload", upload_id)
 
+    def outputs(self, task_id: str) -> dict[str, OutputRecord]:
+        """The files that a task keeps, by path; in memory from the first of them on, until the
+        task is over."""
+        known = self.kept.get(task_id)
+        if known is None:
+            known = {record.path: record for record in self.store.outputs(task_id)}
+        return known
+
+    def change_outputs(
+        self, task_id: str, files: Iterable[OutputRecord], removed: Iterable[str]
+    ) -> None:
+        kept = dict(self.outputs(task_id))
+        for path in removed:
+            if kept.pop(path, None) is not None:
+                self.put("drop_output", task_id, path)
+        for record in files:
+            kept[record.path] = record
+            self.put("put_output", record)
+        self.farm.ledger.put(self.kept, task_id, kept)
+
     def answered(self, key: str) -> tuple[str, str] | None:
         """(digest of the body, task id) of the creation that used this idempotency key."""
         return self._keys.get(key) or self.store.idempotent(key)
@@ -362,6 +385,7 @@ class Draft:
         self.records.pop(task_id, None)
         self.attempts.pop(task_id, None)
         self._routine.pop(task_id, None)
+        self.kept.pop(task_id, None)
         for key in [key for key in self.log_lengths if key.task_id == task_id]:
             del self.log_lengths[key]
 

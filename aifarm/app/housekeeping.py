@@ -24,6 +24,11 @@ DAY = 86_400.0
 TRASH_KEPT = 7 * DAY
 """Seconds for which a deletion can be undone."""
 
+REPLACED_KEPT = 900.0
+"""Seconds for which the bytes of an output stay that a newer version replaced: who downloads them
+may come to an end. Rows speak of an output's bytes from the first to the last, so that no upload
+is taken for a stray."""
+
 STRAYS_KEPT = DAY
 """Seconds for which an upload may be without an end, and bytes without a row."""
 
@@ -63,8 +68,12 @@ class Housekeeper:
         stored = set(await self._read(lambda: list(self._artifacts.keys())))
         strays = stored - await self._read(self._store.artifact_keys)
         self._strays = {key: self._strays.get(key, now) for key in strays}
-        old = [key for key, since in self._strays.items() if now - since >= STRAYS_KEPT]
+        old = [key for key, since in self._strays.items() if now - since >= _kept(key)]
         await self._read(discard, self._artifacts, old)
+
+
+def _kept(key: str) -> float:
+    return REPLACED_KEPT if key.startswith("outputs/") else STRAYS_KEPT
 
 
 def discard(artifacts: Artifacts, keys: Iterable[str]) -> None:
@@ -96,6 +105,7 @@ def purge(task_id: str, before: float) -> Operation:
             return []
         begun = draft.store.begun_from([checkpoint.id for checkpoint in checkpoints])
         freed = [upload.key for upload in draft.store.uploads(task_id=task_id)]
+        freed += {output.key for output in draft.store.outputs(task_id)}
         for checkpoint in checkpoints:
             heirs = [
                 heir

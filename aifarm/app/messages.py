@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from aifarm.app import outputs
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, FarmError, InvalidRequest, NotFound
 from aifarm.app.records import CheckpointRecord
@@ -35,6 +36,7 @@ from aifarm.wire.agent import (
     ServerMessage,
     TaskCheckpoint,
     TaskLog,
+    TaskOutputs,
     TaskProgress,
     TaskResult,
     TaskResultAck,
@@ -200,6 +202,14 @@ def _checkpoint(draft: Draft, key: RankKey, message: TaskCheckpoint) -> list[Ser
     return []
 
 
+def _outputs(draft: Draft, key: RankKey, message: TaskOutputs) -> list[ServerMessage]:
+    """Their bytes are stored already; this makes them the task's, unless the attempt is stale."""
+    if not _current(draft, key):
+        return _refused(key)
+    outputs.commit(draft, key, message)
+    return []
+
+
 def _endpoint(draft: Draft, key: RankKey, message: GangEndpoint) -> list[ServerMessage]:
     if key.rank != 0:
         raise InvalidRequest("Rank 0 says where a gang meets.", field="rank", expected=0)
@@ -268,6 +278,7 @@ _HANDLERS: dict[type[AboutRank], Callable[[Draft, RankKey, Any], list[ServerMess
     TaskState: _state,
     TaskLog: _log,
     TaskCheckpoint: _checkpoint,
+    TaskOutputs: _outputs,
     GangEndpoint: _endpoint,
     TaskResult: _result,
 }

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from aifarm.core.task import RankKey, Task
 from aifarm.wire.agent import CheckpointRef, DataRef, PackageRef, Point, Program, Resources
-from aifarm.wire.types import JSON, Direction, Metrics
+from aifarm.wire.types import JSON, Direction, Metrics, Purpose
 
 Role = Literal["admin", "researcher", "viewer", "agent"]
 
@@ -145,6 +145,7 @@ class UploadRecord(Struct, frozen=True):
     part_size: int
     created_at: float
     parts: tuple[Part, ...] = ()
+    purpose: Purpose = "checkpoint"
 
 
 class CheckpointRecord(Struct, frozen=True):
@@ -164,6 +165,20 @@ class CheckpointRecord(Struct, frozen=True):
     metrics: Metrics = {}
     final: bool = False
     pinned: bool = False
+
+
+class OutputRecord(Struct, frozen=True):
+    """A file that a task keeps, as it is now; its bytes are the parts under `key`, in order, which
+    files of equal content share. An empty one has none."""
+
+    task_id: str
+    path: str
+    attempt: int
+    size: int
+    sha256: str
+    key: str
+    parts: tuple[Part, ...]
+    created_at: float
 
 
 class PackageRecord(Struct, frozen=True):

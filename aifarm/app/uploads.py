@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Forbidden, NotFound
+from aifarm.app.outputs import need_room
 from aifarm.app.records import Part, UploadRecord
 from aifarm.app.writer import Operation
 from aifarm.core.task import RankKey
@@ -22,27 +23,27 @@ def begin(body: CreateUpload, client_id: str) -> Operation:
         hold = draft.farm.holds.get(key)
         if hold is None or hold.client_id != client_id:
             raise Forbidden(f"{client_id} does not hold rank {key.rank} of task {key.task_id}.")
+        wanted = (body.task_id, body.attempt, body.sha256, body.purpose)
         for upload in draft.uploads.values():
-            if (upload.task_id, upload.attempt, upload.sha256) == (
-                body.task_id,
-                body.attempt,
-                body.sha256,
-            ):
+            if (upload.task_id, upload.attempt, upload.sha256, upload.purpose) == wanted:
                 return upload, False
-        known = draft.store.find_upload(body.task_id, body.attempt, body.sha256)
+        known = draft.store.find_upload(*wanted)
         if known is not None:
             return known, False
+        if body.purpose == "output":
+            need_room(draft, key, body.size)
         upload_id = draft.new_id()
         upload = UploadRecord(
             id=upload_id,
             task_id=body.task_id,
             attempt=body.attempt,
             rank=body.rank,
-            key=f"checkpoints/{body.task_id}/{upload_id}",
+            key=f"{body.purpose}s/{body.task_id}/{upload_id}",
             size=body.size,
             sha256=body.sha256,
             part_size=PART_SIZE,
             created_at=draft.at,
+            purpose=body.purpose,
         )
         draft.set_upload(upload)
         return upload, True

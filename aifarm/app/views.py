@@ -9,6 +9,7 @@ from aifarm.app.records import (
     CheckpointRecord,
     ClientRecord,
     EventRecord,
+    OutputRecord,
     PackageRecord,
     Series,
     SummaryRecord,
@@ -256,6 +257,16 @@ def checkpoint_full(checkpoint: CheckpointRecord) -> rest.CheckpointFull:
         path=f"/api/v2/tasks/{checkpoint.task_id}/checkpoints/{checkpoint.id}/data",
         created_at=utc(checkpoint.created_at),
         pinned=checkpoint.pinned,
+    )
+
+
+def output_full(output: OutputRecord) -> rest.OutputFull:
+    return rest.OutputFull(
+        path=output.path,
+        size=output.size,
+        sha256=output.sha256,
+        attempt=output.attempt,
+        created_at=utc(output.created_at),
     )
 
 

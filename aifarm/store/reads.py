@@ -15,6 +15,7 @@ from aifarm.app.records import (
     EventRecord,
     LogLines,
     MetricPart,
+    OutputRecord,
     PackageRecord,
     Series,
     SummaryRecord,
@@ -34,12 +35,14 @@ from aifarm.store.rows import (
     CLIENTS,
     EVENTS,
     HOLDS,
+    OUTPUTS,
     PACKAGES,
     TASKS,
     TOKENS,
     UPLOADS,
 )
 from aifarm.store.search import behind, clauses, conditions, keys
+from aifarm.wire.types import Purpose
 
 _NOT_FINAL = [str(state) for state in State if state not in FINAL]
 
@@ -293,9 +296,20 @@ class Reads:
         row = self._row(tables.checkpoints, id=checkpoint_id)
         return None if row is None else CHECKPOINTS.record(row)
 
+    def outputs(self, task_id: str) -> list[OutputRecord]:
+        """By path."""
+        table = tables.outputs
+        query = select(table).where(table.c.task_id == task_id).order_by(table.c.path)
+        with self._reading() as connection:
+            return OUTPUTS.records(connection.execute(query).all())
+
+    def output(self, task_id: str, path: str) -> OutputRecord | None:
+        row = self._row(tables.outputs, task_id=task_id, path=path)
+        return None if row is None else OUTPUTS.record(row)
+
     def artifact_keys(self) -> set[str]:
         """Where everything lies that a row speaks of."""
-        of = (tables.checkpoints, tables.packages, tables.uploads)
+        of = (tables.checkpoints, tables.outputs, tables.packages, tables.uploads)
         with self._reading() as connection:
             return {key for table in of for (key,) in connection.execute(select(table.c.key)).all()}
 
@@ -316,8 +330,12 @@ class Reads:
         with self._reading() as connection:
             return UPLOADS.records(connection.execute(query).all())
 
-    def find_upload(self, task_id: str, attempt: int, sha256: str) -> UploadRecord | None:
-        row = self._row(tables.uploads, task_id=task_id, attempt=attempt, sha256=sha256)
+    def find_upload(
+        self, task_id: str, attempt: int, sha256: str, purpose: Purpose
+    ) -> UploadRecord | None:
+        row = self._row(
+            tables.uploads, task_id=task_id, attempt=attempt, sha256=sha256, purpose=purpose
+        )
         return None if row is None else UPLOADS.record(row)
 
     def package(self, name: str, version: str) -> PackageRecord | None:

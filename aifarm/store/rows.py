@@ -15,6 +15,7 @@ from aifarm.app.records import (
     CheckpointRecord,
     ClientRecord,
     EventRecord,
+    OutputRecord,
     PackageRecord,
     TaskRecord,
     TaskSpec,
@@ -122,5 +123,6 @@ CLIENTS = Rows(tables.clients, ClientRecord)
 TOKENS = Rows(tables.tokens, TokenRecord)
 EVENTS = Rows(tables.events, EventRecord)
 CHECKPOINTS = Rows(tables.checkpoints, CheckpointRecord)
+OUTPUTS = Rows(tables.outputs, OutputRecord)
 UPLOADS = Rows(tables.uploads, UploadRecord)
 PACKAGES = Rows(tables.packages, PackageRecord)

@@ -339,8 +339,23 @@ uploads = Table(
     Column("part_size", Integer, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("parts", Json, nullable=False),
+    Column("purpose", String, nullable=False),
 )
 Index("ix_uploads_task_id", uploads.c.task_id, uploads.c.attempt, uploads.c.sha256)
+
+# The files that a task keeps, as they are now; the bytes are shared by equal files of the task.
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("task_id", String, ForeignKey("tasks.id"), primary_key=True),
+    Column("path", PlainText, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("parts", Json, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
 
 packages = Table(
     "packages",

@@ -24,6 +24,7 @@ from aifarm.app.records import (
     ClientSample,
     EventRecord,
     LogLines,
+    OutputRecord,
     PackageRecord,
     Points,
     TaskRecord,
@@ -42,6 +43,7 @@ from aifarm.store.rows import (
     CLIENTS,
     EVENTS,
     HOLDS,
+    OUTPUTS,
     PACKAGES,
     TASKS,
     TOKENS,
@@ -51,7 +53,7 @@ from aifarm.store.rows import (
 from aifarm.store.samples import SamplesWriter
 from aifarm.store.statements import Statement
 
-_REPLACED = (CLIENTS, TOKENS, ATTEMPTS, HOLDS, UPLOADS, CHECKPOINTS)
+_REPLACED = (CLIENTS, TOKENS, ATTEMPTS, HOLDS, UPLOADS, CHECKPOINTS, OUTPUTS)
 """Kinds of records of which the last one written stands."""
 
 _ADDED = (PACKAGES, EVENTS)
@@ -120,6 +122,12 @@ class Buffer:
     def drop_checkpoint(self, checkpoint_id: str) -> None:
         self._put(CHECKPOINTS, (checkpoint_id,), None)
 
+    def put_output(self, record: OutputRecord) -> None:
+        self._put(OUTPUTS, (record.task_id, record.path), record)
+
+    def drop_output(self, task_id: str, path: str) -> None:
+        self._put(OUTPUTS, (task_id, path), None)
+
     def put_package(self, record: PackageRecord) -> None:
         self._put(PACKAGES, (record.name, record.version), record)
 
@@ -164,7 +172,7 @@ class Writer:
         self._update_progress = _guarded([tables.tasks.c[name] for name in _PROGRESS], dialect)
         self._put: dict[Rows[Any], Statement] = {kind: upserting(kind.table) for kind in _REPLACED}
         self._put |= {kind: inserting(kind.table) for kind in _ADDED}
-        removed = (HOLDS, UPLOADS, CHECKPOINTS, PACKAGES, CLIENTS)
+        removed = (HOLDS, UPLOADS, CHECKPOINTS, OUTPUTS, PACKAGES, CLIENTS)
         self._remove = {kind: _removal(kind.table, dialect) for kind in removed}
         self._put_placements = upserting(tables.placements)
         self._put_idempotency = upserting(tables.idempotency)
@@ -276,6 +284,7 @@ def _purge(dialect: Dialect) -> list[Statement]:
         tables.attempts,
         tables.uploads,
         tables.checkpoints,
+        tables.outputs,
     )
     series = select(tables.series.c.id).where(tables.series.c.task_id == its)
     return [

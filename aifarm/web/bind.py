@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from tornado.httputil import parse_qs_bytes
 
@@ -31,8 +32,9 @@ def handlers(routes: Iterable[Route], host: Host) -> list[tuple[str, Any, dict[s
 
 
 def pattern(path: str) -> str:
-    """A path of ROUTES as a regular expression; a parameter never spans a slash."""
-    return _PARAM.sub(r"(?P<\1>[^/]+)", path) + "$"
+    """A path of ROUTES as a regular expression; no parameter but `{path}` spans a slash."""
+    spanning = path.replace("{path}", "(?P<path>.+)")
+    return _PARAM.sub(r"(?P<\1>[^/]+)", spanning) + "$"
 
 
 class BoundHandler(FarmHandler):
@@ -95,7 +97,7 @@ class BoundHandler(FarmHandler):
                 route=route,
                 principal=self.principal,
                 url=url,
-                params={name: _component(value) for name, value in params.items()},
+                params=_checked(params),
                 query=decode_query(query, route.query),
                 headers=self.request.headers,
                 body=body,
@@ -149,7 +151,7 @@ class BoundHandler(FarmHandler):
             self.set_status(206)
             self.set_header("Content-Range", f"bytes {start}-{stop - 1}/{file.size}")
         self.set_header("Content-Type", "application/octet-stream")
-        self.set_header("Content-Disposition", f'attachment; filename="{file.filename}"')
+        self.set_header("Content-Disposition", _attachment(file.filename))
         self.set_header("Content-Length", str(stop - start))
         self.set_header("Accept-Ranges", "bytes")
         self.set_header("ETag", f'"{file.sha256}"')
@@ -209,6 +211,13 @@ class UnknownRoute(FarmHandler):
         raise NotFound(f"There is no {self.request.path[:500]}.")
 
 
+def _attachment(filename: str) -> str:
+    """Content-Disposition for a name that may hold anything (RFC 6266)."""
+    if re.fullmatch(r"[\w.+-]+", filename, re.ASCII):
+        return f'attachment; filename="{filename}"'
+    return f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+
+
 def _content(body: bytes, route: Route) -> Any:
     """The JSON body in the route's shape; None where it takes none, or bytes."""
     shape = route.body
@@ -217,9 +226,11 @@ def _content(body: bytes, route: Route) -> Any:
     return decode_body(body or b"{}", shape)
 
 
-def _component(value: str) -> str:
-    """One component of a path, which Tornado has decoded, once. Refuses what could mean another
+def _checked(params: dict[str, str]) -> dict[str, str]:
+    """The parts of the path, which Tornado has decoded, once. Refuses what could mean another
     place."""
-    if value in ("", ".", "..") or re.search(r"[/\\\0]", value):
-        raise NotFound("There is nothing at this address.")
-    return value
+    for name, value in params.items():
+        for component in value.split("/") if name == "path" else [value]:
+            if component in ("", ".", "..") or re.search(r"[/\\\0]", component):
+                raise NotFound("There is nothing at this address.")
+    return params

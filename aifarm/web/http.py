@@ -109,7 +109,8 @@ Function = Callable[[Request], Awaitable[Response | File | Stream]]
 
 
 class Route(Struct, frozen=True):
-    """One method at one path. `{name}` in the path is one component. `scope` None: no token.
+    """One method at one path. `{name}` in the path is one component; `{path}`, at its end, is all
+    that follow. `scope` None: no token.
 
     What the reference says of it stands here too. `body` and `answer` are the Structs of JSON, or
     the media types of bytes, or None for nothing. `status` is that of success, `also` what else is

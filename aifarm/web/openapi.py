@@ -53,6 +53,7 @@ PARAMETERS = {
     "number": "The number of a part, from 0.",
     "name": "A package's name.",
     "version": "A package's version.",
+    "path": "A file's path under the task's working folder.",
 }
 
 _COUNT = {"type": "integer", "minimum": 0}

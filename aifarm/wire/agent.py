@@ -37,6 +37,15 @@ PROTOCOL = 1
 MAX_MESSAGE = 1 << 20
 """Bytes in one socket message, either way (SECURITY row 21)."""
 
+MAX_OUTPUTS = 10_000
+"""Files that one task may keep."""
+
+MAX_OUTPUT_BYTES = 1 << 40
+"""Bytes that the files of one task may have together."""
+
+OUTPUTS_AT_ONCE = 250
+"""Files of one message, so that it stays within MAX_MESSAGE however long their paths are."""
+
 # (step, time in seconds since the epoch, {name: value})
 Point = tuple[Natural, float, Metrics]
 
@@ -203,6 +212,30 @@ class TaskCheckpoint(AboutRank, tag="task_checkpoint", frozen=True, kw_only=True
     final: bool = False
 
 
+class OutputFile(Struct, frozen=True):
+    """A file that a task keeps: `path` under its working folder, `size` in bytes.
+
+    Its bytes are stored as `upload_id`; None where the file is empty, or the task's outputs have
+    these bytes already.
+    """
+
+    path: RelativePath
+    size: Natural
+    sha256: Sha256
+    upload_id: Identifier | None = None
+
+
+class TaskOutputs(AboutRank, tag="task_outputs", frozen=True, kw_only=True):
+    """What changed among the files that a task keeps; they are kept once this is acknowledged.
+
+    `final`: with this the attempt has told all.
+    """
+
+    files: Annotated[list[OutputFile], Meta(max_length=OUTPUTS_AT_ONCE)] = []
+    removed: Annotated[list[RelativePath], Meta(max_length=OUTPUTS_AT_ONCE)] = []
+    final: bool = False
+
+
 class Lending(ClientMessage, tag="lending", frozen=True, kw_only=True):
     """Whether this client takes new tasks from now on. Its owner decides."""
 
@@ -225,6 +258,7 @@ FromClient = (
     | TaskState
     | TaskLog
     | TaskCheckpoint
+    | TaskOutputs
     | GangEndpoint
     | Lending
 )

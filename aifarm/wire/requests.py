@@ -20,6 +20,7 @@ from aifarm.wire.types import (
     Name,
     Natural,
     Project,
+    Purpose,
     RelativePath,
     Requirements,
     Sha256,
@@ -167,10 +168,11 @@ class CreateToken(Request, frozen=True, kw_only=True):
 
 
 class CreateUpload(Request, frozen=True, kw_only=True):
-    """An agent announces a checkpoint of `size` bytes."""
+    """An agent announces a file of `size` bytes: a checkpoint, or an output of the task."""
 
     task_id: str
     attempt: Count
     rank: Natural
     size: Annotated[int, Meta(ge=1, le=2**44)]
     sha256: Sha256
+    purpose: Purpose = "checkpoint"

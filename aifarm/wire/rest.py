@@ -9,6 +9,7 @@ from aifarm.wire.types import (
     JSON,
     Direction,
     Metrics,
+    RelativePath,
     Requirements,
     Timestamp,
 )
@@ -264,6 +265,21 @@ class CheckpointFull(Struct, frozen=True):
 
 class CheckpointList(Struct, frozen=True):
     checkpoints: list[CheckpointFull]
+
+
+class OutputFull(Struct, frozen=True):
+    """A file that a task keeps: `path` under its working folder, `size` in bytes; which attempt
+    wrote it, and when the farm got it."""
+
+    path: RelativePath
+    size: int
+    sha256: str
+    attempt: int
+    created_at: Timestamp
+
+
+class OutputList(Struct, frozen=True):
+    outputs: list[OutputFull]
 
 
 class PackageFull(Struct, frozen=True):

@@ -40,6 +40,7 @@ ControlAction = Literal["pause", "resume", "stop"]
 DesiredState = Literal["running", "paused", "stopped"]
 Outcome = Literal["completed", "failed", "stopped"]
 Direction = Literal["min", "max"]
+Purpose = Literal["checkpoint", "output"]
 
 # Any JSON value: msgspec has no recursive types; `codec` bounds the depth.
 JSON = Any

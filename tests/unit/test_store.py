@@ -21,6 +21,7 @@ from aifarm.app.records import (
     ClientRecord,
     EventRecord,
     LogLines,
+    OutputRecord,
     PackageRecord,
     TaskRecord,
     TaskSpec,
@@ -193,8 +194,10 @@ def test_an_upload_comes_back_until_it_is_dropped(shared: Store, record: UploadR
     record = replace(record, id=fresh_id(), task_id=fresh_id())
     written(shared, lambda tx: put_parent(tx, record.task_id), lambda tx: tx.put_upload(record))
     assert shared.upload(record.id) == record
-    assert shared.find_upload(record.task_id, record.attempt, record.sha256) == record
-    assert shared.find_upload(record.task_id, record.attempt + 1, record.sha256) is None
+    wanted = (record.task_id, record.attempt, record.sha256)
+    other = "output" if record.purpose == "checkpoint" else "checkpoint"
+    assert shared.find_upload(*wanted, record.purpose) == record
+    assert shared.find_upload(*wanted, other) is None
     written(shared, lambda tx: tx.drop_upload(record.id))
     assert shared.upload(record.id) is None
 
@@ -206,6 +209,18 @@ def test_a_checkpoint_comes_back(shared: Store, record: CheckpointRecord) -> Non
     written(shared, lambda tx: put_parent(tx, record.task_id), lambda tx: tx.put_checkpoint(record))
     assert shared.checkpoint(record.id) == record
     assert shared.checkpoints(record.task_id) == [record]
+
+
+@given(record=of(OutputRecord))
+@few
+def test_an_output_comes_back_until_it_is_dropped(shared: Store, record: OutputRecord) -> None:
+    record = replace(record, task_id=fresh_id())
+    written(shared, lambda tx: put_parent(tx, record.task_id), lambda tx: tx.put_output(record))
+    assert shared.output(record.task_id, record.path) == record
+    assert shared.outputs(record.task_id) == [record]
+    assert record.key in shared.artifact_keys()
+    written(shared, lambda tx: tx.drop_output(record.task_id, record.path))
+    assert shared.outputs(record.task_id) == []
 
 
 @given(record=of(PackageRecord))
@@ -535,7 +550,7 @@ def test_every_field_of_a_record_has_a_place(store: Store) -> None:
     from aifarm.store import rows
 
     kinds = [kind for kind in vars(rows).values() if isinstance(kind, rows.Rows)]
-    assert len(kinds) == 9
+    assert len(kinds) == 10
     for kind in kinds:
         columns = {path.partition(".")[0] for path in kind.paths}
         elsewhere = {"clients"} if kind is rows.ATTEMPTS else set()
