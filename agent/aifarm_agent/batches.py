@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from aifarm.wire.agent import Point, TaskLog, TaskProgress
+from aifarm.wire.agent import OUTPUTS_AT_ONCE, Point, TaskLog, TaskOutputs, TaskProgress
 from aifarm.wire.codec import encode
-from aifarm_agent.events import RankKey
+from aifarm_agent.events import OutputsCollected, RankKey
 from aifarm_agent.thinning import latest
 
 PROGRESS_BYTES = 256 << 10
@@ -43,3 +43,19 @@ def log_messages(key: RankKey, lines: Iterable[str]) -> Iterator[TaskLog]:
         size += length
     if batch:
         yield TaskLog(**key._asdict(), lines=batch)
+
+
+def output_messages(key: RankKey, collected: OutputsCollected) -> list[TaskOutputs]:
+    """What changed among a task's outputs, in messages that fit; none where nothing did."""
+    files, gone = collected.files, collected.gone
+    count = -(-max(len(files), len(gone)) // OUTPUTS_AT_ONCE)
+    parts = [slice(OUTPUTS_AT_ONCE * n, OUTPUTS_AT_ONCE * (n + 1)) for n in range(count)]
+    return [
+        TaskOutputs(
+            **key._asdict(),
+            files=files[part],
+            removed=gone[part],
+            final=collected.final and part is parts[-1],
+        )
+        for part in parts
+    ]

@@ -7,7 +7,7 @@ is always meant by its key, never by its worker's process.
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from aifarm.wire.agent import AssignedTask, Endpoint, FromClient, Point
+from aifarm.wire.agent import AssignedTask, Endpoint, FromClient, OutputFile, Point
 from aifarm.wire.types import DesiredState, Metrics
 
 
@@ -122,13 +122,24 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class Collect:
+    """Store what is new of the files that a task keeps; `final`: its worker is gone. Answered by
+    OutputsCollected."""
+
+    key: RankKey
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """The server knows the end of this rank: remove what was kept for it."""
 
     key: RankKey
 
 
-Effect = Send | Disconnect | Prepare | OpenEndpoint | Launch | Steer | Kill | Upload | Forget
+Effect = (
+    Send | Disconnect | Prepare | OpenEndpoint | Launch | Steer | Kill | Upload | Collect | Forget
+)
 
 
 # ---------------------------------------------------------------- reports
@@ -194,6 +205,26 @@ class CheckpointDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputsDue:
+    """Time to look at what the run keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsWritten:
+    """The final weights lie in the run folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputsCollected:
+    """`files` are stored, `gone` were removed; `said`: what the task's log should say of others."""
+
+    files: list[OutputFile]
+    gone: list[str]
+    final: bool
+    said: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     metrics: Metrics = field(default_factory=dict)
 
@@ -232,6 +263,9 @@ Report = (
     | CheckpointWritten
     | CheckpointStored
     | CheckpointDropped
+    | OutputsDue
+    | WeightsWritten
+    | OutputsCollected
     | End
 )
 

@@ -64,6 +64,10 @@ class _Checkpoint(_Line, tag="checkpoint"):
     best: bool = False
 
 
+class _Weights(_Line, tag="weights"):
+    pass
+
+
 class _Finished(_Line, tag="finished"):
     metrics: dict[str, Number] = {}
 
@@ -77,7 +81,17 @@ class _Failed(_Line, tag="failed"):
     message: str
 
 
-Line = _Started | _Points | _Running | _Paused | _Checkpoint | _Finished | _Stopped | _Failed
+Line = (
+    _Started
+    | _Points
+    | _Running
+    | _Paused
+    | _Checkpoint
+    | _Weights
+    | _Finished
+    | _Stopped
+    | _Failed
+)
 _lines: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 
 
@@ -116,6 +130,8 @@ def _report(read: Line) -> Report:
                     best=read.best,
                 )
             )
+        case _Weights():
+            return events.WeightsWritten()
         case _Finished(metrics):
             return events.Finished(_finite(metrics))
         case _Stopped(step):

@@ -20,6 +20,7 @@ from aifarm.wire.agent import (
     GangEndpoint,
     TaskCheckpoint,
     TaskLog,
+    TaskOutputs,
     TaskProgress,
     TaskResult,
     TaskState,
@@ -31,7 +32,9 @@ from aifarm_agent.thinning import thin_next
 logger = logging.getLogger(__name__)
 
 LIMIT = 256 << 20
-Message = TaskState | TaskProgress | TaskLog | TaskCheckpoint | GangEndpoint | TaskResult
+Message = (
+    TaskState | TaskProgress | TaskLog | TaskCheckpoint | TaskOutputs | GangEndpoint | TaskResult
+)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS rank (

@@ -58,6 +58,7 @@ class Plan(NamedTuple):
             "package_dir": str(self.package.folder),
             "config": self.task.config,
             "args": self._arguments(key),
+            "outputs": farm.program.outputs if farm else [],
             "resume": str(self.resume) if self.resume else None,
             "checkpoint_seconds": CHECKPOINT_SECONDS,
             "keep_checkpoints": KEEP_CHECKPOINTS,

@@ -79,12 +79,14 @@ class Memo(msgspec.Struct, frozen=True):
     ending: Ending | None
     uploads: list[Checkpoint]
     checkpoint: str | None
+    keeps: bool = False
 
 
 @dataclass(slots=True)
 class Rank:
     """`reason`: why this agent ends it, beside what the submitter wants.
 
+    `keeps`: files of it are still to be collected, at the latest when its worker is gone.
     `points`, `lines` and `marks` were reported and are not in the outbox yet; `saved` is the memo
     that is.
     """
@@ -96,6 +98,7 @@ class Rank:
     ending: Ending | None = None
     uploads: list[Checkpoint] = field(default_factory=list)
     checkpoint: str | None = None
+    keeps: bool = False
     gang: bool = False
     endpoint: Endpoint | None = None
     progress: float = 0.0
@@ -106,7 +109,15 @@ class Rank:
 
     def memo(self) -> bytes:
         return msgspec.json.encode(
-            Memo(self.state, self.desired, self.reason, self.ending, self.uploads, self.checkpoint)
+            Memo(
+                self.state,
+                self.desired,
+                self.reason,
+                self.ending,
+                self.uploads,
+                self.checkpoint,
+                self.keeps,
+            )
         )
 
 
@@ -120,6 +131,7 @@ def recall(key: RankKey, memo: bytes) -> Rank:
         kept.ending,
         kept.uploads,
         kept.checkpoint,
+        kept.keeps,
         saved=memo,
     )
 

@@ -12,10 +12,11 @@ import msgspec
 
 from aifarm.wire.codec import encode
 from aifarm.wire.requests import CreateUpload
-from aifarm.wire.rest import UploadFull
+from aifarm.wire.rest import OutputFull, OutputList, UploadFull
+from aifarm.wire.types import Purpose
 from aifarm_agent.backoff import delays
 from aifarm_agent.checkpoints import intact
-from aifarm_agent.events import Checkpoint, RankKey
+from aifarm_agent.events import RankKey
 
 if TYPE_CHECKING:
     import httpx
@@ -51,20 +52,22 @@ class Rest:
         if self._client is not None:
             await self._client.aclose()
 
-    async def upload(self, key: RankKey, checkpoint: Checkpoint) -> str:
+    async def upload(
+        self, key: RankKey, file: Path, size: int, sha256: str, purpose: Purpose
+    ) -> str:
         """Stores the file's bytes, going on where it was cut off; returns the upload's id.
 
         Raises Refused, and OSError where the file cannot be read.
         """
-        announced = CreateUpload(**key._asdict(), size=checkpoint.size, sha256=checkpoint.sha256)
+        announced = CreateUpload(**key._asdict(), size=size, sha256=sha256, purpose=purpose)
         begun = await self._send("POST", "/api/v2/uploads", content=encode(announced))
         upload = msgspec.json.decode(begun, type=UploadFull)
         stored = set(upload.parts)
-        for number in range(-(-checkpoint.size // upload.part_size)):
+        for number in range(-(-size // upload.part_size)):
             if number in stored:
                 continue
             part, digest = await asyncio.to_thread(
-                _part, Path(checkpoint.path), number * upload.part_size, upload.part_size
+                _part, file, number * upload.part_size, upload.part_size
             )
             await self._send(
                 "PUT",
@@ -73,6 +76,11 @@ class Rest:
                 headers={"X-Content-SHA256": digest},
             )
         return upload.id
+
+    async def outputs(self, task_id: str) -> list[OutputFull]:
+        """What earlier attempts at a task kept. Raises Refused."""
+        listed = await self._send("GET", f"/api/v2/tasks/{task_id}/outputs")
+        return msgspec.json.decode(listed, type=OutputList).outputs
 
     async def download(self, path: str, target: Path, size: int, sha256: str) -> None:
         """Makes `target` hold these bytes, going on where it was cut off.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from aifarm.wire.agent import Endpoint, GangEndpoint, TaskCheckpoint, TaskLog, TaskState
 from aifarm.wire.types import DesiredState
 from aifarm_agent import events
-from aifarm_agent.batches import log_messages, progress_messages
+from aifarm_agent.batches import log_messages, output_messages, progress_messages
 from aifarm_agent.events import Effect, End, Mark, RankKey, Report
 from aifarm_agent.outbox import Outbox
 from aifarm_agent.rank import LIVE, MOVES, OVER, Rank, Reason, ending, recall, result
@@ -32,6 +32,7 @@ class Roster:
         self._outbox = outbox
         self._over: deque[RankKey] = deque(maxlen=REMEMBERED)
         self._uploading: set[tuple[RankKey, str]] = set()
+        self._collecting: set[RankKey] = set()
         self.ranks = {key: recall(key, memo) for key, memo in outbox.ranks()}
 
     def add(self, key: RankKey, **fields: Any) -> Rank:
@@ -89,6 +90,7 @@ class Roster:
         rank.reason = "withdrawn"
         self._uploading.difference_update((rank.key, c.path) for c in rank.uploads)
         rank.uploads = []
+        rank.keeps = False
         if rank.state == "closing":
             self._close(rank, events.Died())
         self._save(rank)
@@ -101,6 +103,7 @@ class Roster:
     def lose(self, rank: Rank) -> None:
         """Its worker and its run folder are gone."""
         if rank.state not in OVER:
+            rank.keeps = False
             self._close(rank, events.Died())
 
     def acknowledged(self, rank: Rank, seq: int) -> list[Effect]:
@@ -110,6 +113,7 @@ class Roster:
             return []
         del self.ranks[rank.key]
         self._outbox.forget(rank.key)
+        self._collecting.discard(rank.key)
         self._over.append(rank.key)
         return [events.Forget(rank.key)]
 
@@ -152,7 +156,7 @@ class Roster:
         """A connection stands: tell what was thinned while there was none, go on with uploads."""
         if rank.state != "ended":
             self._tell_dropped(rank)
-        return self._upload(rank)
+        return self._upload(rank) + (self._collect(rank) if rank.state == "closing" else [])
 
     def _tell_dropped(self, rank: Rank) -> None:
         """A line in the task's log where points are missing from its curves."""
@@ -166,6 +170,13 @@ class Roster:
         waiting = [c for c in rank.uploads if (rank.key, c.path) not in self._uploading]
         self._uploading.update((rank.key, checkpoint.path) for checkpoint in waiting)
         return [events.Upload(rank.key, checkpoint) for checkpoint in waiting]
+
+    def _collect(self, rank: Rank) -> list[Effect]:
+        """What the task keeps, unless a collection goes on, which the next one then follows."""
+        if not rank.keeps or rank.key in self._collecting:
+            return []
+        self._collecting.add(rank.key)
+        return [events.Collect(rank.key, rank.state == "closing")]
 
     def _prepared(self, rank: Rank, report: events.Prepared) -> list[Effect]:
         rank.state = MOVES.get((rank.state, events.Prepared), rank.state)
@@ -195,7 +206,7 @@ class Roster:
             return []
         rank.uploads.append(report.checkpoint)
         rank.checkpoint = report.checkpoint.path
-        return self._upload(rank)
+        return self._upload(rank) + self._collect(rank)
 
     def _stored(self, rank: Rank, report: events.CheckpointStored) -> list[Effect]:
         stored = report.checkpoint
@@ -230,21 +241,47 @@ class Roster:
             self._conclude(rank)
         return []
 
-    def _ended(self, rank: Rank, report: End) -> list[Effect]:
-        if rank.state not in OVER:
-            self._close(rank, report)
+    def _due(self, rank: Rank, report: events.OutputsDue) -> list[Effect]:
+        return self._collect(rank) if rank.state in LIVE else []
+
+    def _weights(self, rank: Rank, report: events.WeightsWritten) -> list[Effect]:
+        """They are collected at the end, which is near."""
+        if rank.state not in OVER and rank.reason != "withdrawn":
+            rank.keeps = True
         return []
 
+    def _collected(self, rank: Rank, report: events.OutputsCollected) -> list[Effect]:
+        self._collecting.discard(rank.key)
+        if rank.reason == "withdrawn":
+            return []
+        for lines in log_messages(rank.key, [f"[aifarm] {words}" for words in report.said]):
+            self._outbox.append(rank.key, lines)
+        for message in output_messages(rank.key, report):
+            self._outbox.append(rank.key, message)
+        if rank.state != "closing":
+            return []
+        if report.final:
+            rank.keeps = False
+            self._conclude(rank)
+        return self._collect(rank)
+
+    def _ended(self, rank: Rank, report: End) -> list[Effect]:
+        if rank.state in OVER:
+            return []
+        rank.keeps = rank.keeps and rank.state in LIVE
+        self._close(rank, report)
+        return self._collect(rank) if rank.state == "closing" else []
+
     def _close(self, rank: Rank, end: End) -> None:
-        """The worker is gone. The result follows once its checkpoints are stored."""
+        """The worker is gone. The result follows once its checkpoints and outputs are stored."""
         self.ranks[rank.key] = rank
         rank.ending = ending(rank, end)
         rank.state = "closing"
         self._conclude(rank)
 
     def _conclude(self, rank: Rank) -> None:
-        """Puts the result into the outbox, unless an upload goes on that it must come after."""
-        if rank.ending is None or rank.uploads:
+        """Puts the result into the outbox, unless something is stored first that it implies."""
+        if rank.ending is None or rank.uploads or rank.keeps:
             return
         self._tell_dropped(rank)
         self._outbox.append(rank.key, result(rank, rank.ending))
@@ -268,6 +305,9 @@ class Roster:
         events.CheckpointWritten: _written,
         events.CheckpointStored: _stored,
         events.CheckpointDropped: _dropped,
+        events.OutputsDue: _due,
+        events.WeightsWritten: _weights,
+        events.OutputsCollected: _collected,
         events.Finished: _ended,
         events.Stopped: _ended,
         events.Failed: _ended,

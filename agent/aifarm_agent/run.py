@@ -15,6 +15,7 @@ from aifarm.wire.types import DesiredState
 from aifarm_agent.events import Died, End, Failed, Mark, RankKey
 from aifarm_agent.journal import Journal
 from aifarm_agent.logtail import LogTail
+from aifarm_agent.plan import CHECKPOINT_SECONDS
 from aifarm_agent.processes import Process, kill_session, oom_kills
 from aifarm_agent.workdir import boot_id
 
@@ -65,6 +66,7 @@ class Run:
         self._missing_since: float | None = None
         self._stop_since: float | None = None
         self._last_since: float | None = None
+        self._outputs_at = 0.0
         kept = self._load("worker.json")
         self._rebooted = bool(kept) and kept["boot_id"] != boot_id()
         self._oom_kills = kept.get("oom_kills", 0)
@@ -169,6 +171,18 @@ class Run:
         return Died(), None
 
     # ------------------------------------------------------------ its files
+
+    def outputs_due(self, now: float) -> bool:
+        """Whether it is time again to look at what its task keeps."""
+        if self.worker is None or self.settled or now < self._outputs_at:
+            return False
+        first = self._outputs_at == 0
+        task = self._load("task.json")
+        seconds = task.get("config", {}).get("checkpoint_seconds")
+        if not isinstance(seconds, int | float) or seconds <= 0:
+            seconds = CHECKPOINT_SECONDS
+        self._outputs_at = now + max(seconds, 1.0)
+        return bool(task.get("outputs")) and not first
 
     def close(self) -> None:
         """Leaves everything for a later agent."""

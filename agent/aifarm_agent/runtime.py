@@ -13,8 +13,10 @@ from aifarm_agent import events, status
 from aifarm_agent.checkpoints import KEEP, Checkpoints
 from aifarm_agent.events import Effect, Identity, Mark, RankKey, Report
 from aifarm_agent.gpus import Gpus
+from aifarm_agent.kept import Kept
 from aifarm_agent.link import Link, rest_url
 from aifarm_agent.outbox import Outbox, OutboxError
+from aifarm_agent.outputs import Outputs
 from aifarm_agent.plan import Package, Settings
 from aifarm_agent.resources import Machine
 from aifarm_agent.rest import Rest
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 LAST_WORDS = 5.0
 """Seconds, beyond what the workers have, for the server to take their results."""
 STATUS_PERIOD = 0.5
+TIDY_PERIOD = 3600.0
 
 Stop = Literal["leave", "give_back"]
 
@@ -52,16 +55,24 @@ class Agent:
         self._client_id = identity.client_id
         self._grace = settings.grace
         self._checkpoints = Checkpoints(workdir.checkpoints)
+        self._kept = Kept(workdir.kept)
         self._outbox = Outbox(workdir.outbox)
         self._session = Session(identity, self._outbox, Machine(gpus))
         headers = {"Authorization": f"Bearer {server.token}", "Client-ID": identity.client_id}
         self._link = Link(server.urls, headers, server.context, self)
         self._supervisor = Supervisor(
-            workdir, self._checkpoints, self, gpus.uuids, lambda: self._link.address, settings
+            workdir,
+            self._checkpoints,
+            self._kept,
+            self,
+            gpus.uuids,
+            lambda: self._link.address,
+            settings,
         )
         rest = Rest(lambda: rest_url(self._link.url), headers, server.context or True)
+        self._outputs = Outputs(workdir.runs, workdir.kept, rest, self._told)
         self._transfers = Transfers(
-            workdir.packages, self._checkpoints, rest, self._prepared, self._told
+            workdir.packages, self._checkpoints, self._outputs, rest, self._prepared, self._told
         )
         self._resumed: dict[RankKey, str] = {}
         self._server: str | None = None
@@ -79,6 +90,7 @@ class Agent:
         """
         link = asyncio.create_task(self._live())
         stopped = asyncio.create_task(stop.get())
+        tidying = asyncio.create_task(self._tidy())
         try:
             waited: list[asyncio.Future[Any]] = [link, stopped, self._failed]
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -88,9 +100,9 @@ class Agent:
                 if ended.done():
                     ended.result()
         finally:
-            for task in (link, stopped):
+            for task in (link, stopped, tidying):
                 task.cancel()
-            await asyncio.gather(link, stopped, return_exceptions=True)
+            await asyncio.gather(link, stopped, tidying, return_exceptions=True)
             await self._close()
 
     async def _live(self) -> None:
@@ -99,6 +111,11 @@ class Agent:
         self._checkpoints.expire({key.task_id for key in self._session.ranks})
         self._supervisor.begin()
         await self._link.run()
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.to_thread(self._kept.sweep)
+            await asyncio.sleep(TIDY_PERIOD)
 
     async def _give_back(self, stop: asyncio.Queue[Stop]) -> None:
         logger.info("giving the tasks back; once more to end at once")
@@ -130,6 +147,7 @@ class Agent:
         for timer in (self._timer, self._status_timer):
             if timer is not None:
                 timer.cancel()
+        await self._outputs.close()
         await self._transfers.close()
         await self._supervisor.close(end_warm)
         self._outbox.close()
@@ -234,11 +252,14 @@ class Agent:
                     self._supervisor.kill(key)
                 case events.Upload(key, checkpoint):
                     self._transfers.upload(key, checkpoint)
+                case events.Collect(key, final):
+                    self._outputs.collect(key, final)
                 case events.Forget(key):
                     self._forget(key)
 
     def _forget(self, key: RankKey) -> None:
         self._transfers.cancel(key)
+        self._outputs.forget(key)
         self._supervisor.forget(key)
         self._resumed.pop(key, None)
         self._prune(key.task_id)

@@ -245,6 +245,7 @@ class Session:
             key,
             state="preparing",
             desired=farm.desired,
+            keeps=farm.rank == 0 and bool(farm.program.outputs),
             gang=farm.world_size > 1,
             endpoint=farm.endpoint,
         )

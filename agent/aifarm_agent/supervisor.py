@@ -16,6 +16,7 @@ from aifarm.wire.types import DesiredState
 from aifarm_agent import events, gang
 from aifarm_agent.checkpoints import Checkpoints
 from aifarm_agent.events import Mark, RankKey, Report, Restored
+from aifarm_agent.kept import Kept
 from aifarm_agent.plan import Package, Plan, Settings
 from aifarm_agent.processes import Process, kill_session, look
 from aifarm_agent.run import Run, folder_of, key_of
@@ -51,6 +52,7 @@ class Supervisor:
         self,
         workdir: WorkDir,
         checkpoints: Checkpoints,
+        kept: Kept,
         desk: Desk,
         gpus: Sequence[str],
         address: Callable[[], str],
@@ -58,6 +60,7 @@ class Supervisor:
     ) -> None:
         self._workdir = workdir
         self._checkpoints = checkpoints
+        self._kept = kept
         self._desk = desk
         self._gpus = gpus
         self._address = address
@@ -156,9 +159,12 @@ class Supervisor:
     def forget(self, key: RankKey) -> None:
         self._plans.pop(key, None)
         run = self._runs.pop(key, None)
-        if run is not None:
-            self._loop.remove_reader(run.fileno())
-            run.remove()
+        if run is None:  # it never came so far that it could start
+            shutil.rmtree(folder_of(self._workdir.runs, key), ignore_errors=True)
+            return
+        self._loop.remove_reader(run.fileno())
+        self._kept.take(key, run.folder / "work")
+        run.remove()
 
     # ------------------------------------------------------------ what is seen
 
@@ -205,6 +211,8 @@ class Supervisor:
             for run in list(self._runs.values()):
                 run.insist(self._loop.time(), self._settings.grace)
                 self._look(run)
+                if run.outputs_due(self._loop.time()):
+                    self._desk.report(run.key, [(events.OutputsDue(), None)])
                 if run.journal.discardable:
                     mark = self._desk.marks(run.key).get("journal")
                     if mark:

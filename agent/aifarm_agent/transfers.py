@@ -1,4 +1,4 @@
-"""Packages and checkpoints between this machine and the server."""
+"""What a rank needs before it starts, from the server; its checkpoints, to the server."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ from aifarm.wire.agent import AssignedTask, CheckpointRef, PackageRef
 from aifarm_agent import events
 from aifarm_agent.checkpoints import Checkpoints, intact
 from aifarm_agent.events import Checkpoint, RankKey, Report
+from aifarm_agent.outputs import Outputs
 from aifarm_agent.plan import Package
 from aifarm_agent.rest import Refused, Rest
 
@@ -42,12 +43,14 @@ class Transfers:
         self,
         packages: Path,
         checkpoints: Checkpoints,
+        outputs: Outputs,
         rest: Rest,
         prepared: Prepared,
         told: Told,
     ) -> None:
         self._packages = packages
         self._checkpoints = checkpoints
+        self._outputs = outputs
         self._rest = rest
         self._prepared = prepared
         self._told = told
@@ -96,6 +99,7 @@ class Transfers:
         try:
             package = await self._package(farm.package)
             resume = await self._resume(task.id, farm.resume) if farm.resume else None
+            await self._restore(key, task)
             self._prepared(key, task, package, resume)
         except _Unusable as error:
             self._told(key, events.Failed(error.cause, str(error)))
@@ -156,11 +160,19 @@ class Transfers:
             raise _Unusable("agent_lost", words) from error
         return target
 
+    async def _restore(self, key: RankKey, task: AssignedTask) -> None:
+        try:
+            await self._outputs.restore(key, task)
+        except Refused as error:
+            words = f"What earlier attempts kept cannot be had: {error}"
+            raise _Unusable("agent_lost", words) from error
+
     async def _upload(self, key: RankKey, checkpoint: Checkpoint) -> None:
         async with self._slots:
             self._waiting.get(key, {}).pop(checkpoint.path, None)
             try:
-                upload_id = await self._rest.upload(key, checkpoint)
+                file, size, sha256 = Path(checkpoint.path), checkpoint.size, checkpoint.sha256
+                upload_id = await self._rest.upload(key, file, size, sha256, "checkpoint")
             except (Refused, OSError) as error:
                 self._told(key, events.CheckpointDropped(checkpoint, str(error)))
                 return

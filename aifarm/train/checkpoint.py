@@ -21,11 +21,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import random
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 
@@ -66,17 +69,27 @@ def save(state: dict[str, Any], folder: Path, step: int) -> Written:
     return Written(path, hashing.size, hashing.sha256.hexdigest())
 
 
-def export(model: dict[str, Any], folder: Path) -> None:
-    """Writes the weights to `folder`/model.safetensors too, where that library is installed."""
+def export(model: dict[str, Any], folder: Path) -> bool:
+    """Writes the weights to `folder`/weights.safetensors too, for those who have no PyTorch.
+
+    False where that library is not installed, or the model has what the format does not take; the
+    log says so. Weights that share their memory are each written whole.
+    """
+    path = folder / "weights.safetensors"
+    temporary = path.with_suffix(".tmp")
     try:
         from safetensors.torch import save_file
+
+        # Copies: the format takes neither views nor weights that share their memory.
+        save_file({k: v.detach().cpu().clone().contiguous() for k, v in model.items()}, temporary)
+        os.replace(temporary, path)
     except ImportError:
-        return
-    path = folder / "model.safetensors"
-    temporary = path.with_suffix(".tmp")
-    # Copies: the format takes neither views nor weights that share their memory.
-    save_file({k: v.detach().cpu().clone().contiguous() for k, v in model.items()}, temporary)
-    os.replace(temporary, path)
+        logger.warning("safetensors is not installed here: the weights are in the checkpoint alone")
+    except Exception as error:  # the checkpoint is written: that must not be lost to this
+        logger.warning("the final weights cannot be written as safetensors: %s", error)
+    else:
+        return True
+    return False
 
 
 def load(path: str | Path) -> dict[str, Any]:

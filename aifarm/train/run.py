@@ -219,8 +219,8 @@ class Run:
         self._saver.save(state, line)
         if wait or final:
             self.settle()
-        if final and state.get("model"):
-            checkpoints.export(state["model"], self.folder)
+        if final and state.get("model") and checkpoints.export(state["model"], self.folder):
+            self._journal.write({"type": "weights"})
 
     def settle(self) -> None:
         """Waits until the latest checkpoint is written."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aifarm.train.loop import Stopped
 from aifarm.train.package import PackageInvalid
+from aifarm.train.restore import restore
 from aifarm.train.run import Run
 
 
@@ -25,6 +26,7 @@ def train(run: Run, folder: Path, entry: str, args: list[str]) -> dict[str, floa
     """
     work = run.folder / "work"  # an attempt's own: what the script writes never reaches the package
     shutil.copytree(folder, work, copy_function=shutil.copyfile)
+    restore(run.folder / "outputs", work)
     path = work / entry
     if not path.is_file():
         raise PackageInvalid(f"the package has no {entry}")
