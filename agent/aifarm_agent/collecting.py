@@ -64,7 +64,8 @@ def look(run: Path, globs: Sequence[str], told: dict[str, Seen], final: bool) ->
     for number, (path, source) in enumerate(paths.items()):
         copy = None if final else staging / str(number)
         try:
-            new = _read(path, source, run, told.get(path), copy)
+            home = run if source == run / WEIGHTS else run / "work"
+            new = _read(path, source, home, told.get(path), copy)
         except (_Busy, FileNotFoundError):
             continue
         except OSError as error:
@@ -146,14 +147,13 @@ def _tellable(path: str) -> bool:
 
 
 def _read(
-    path: str, source: Path, run: Path, known: Seen | None, copy: Path | None
+    path: str, source: Path, home: Path, known: Seen | None, copy: Path | None
 ) -> Found | None:
-    """The file, unless it is none, not in the run folder, or as it is `known`. Raises _Busy,
-    OSError."""
+    """The file, unless it is none, not under `home`, or as it is `known`. Raises _Busy, OSError."""
     with open(source, "rb", opener=_without_waiting) as file:
         state = os.fstat(file.fileno())
         real = os.readlink(f"/proc/self/fd/{file.fileno()}")
-        if not stat.S_ISREG(state.st_mode) or not Path(real).is_relative_to(run.resolve()):
+        if not stat.S_ISREG(state.st_mode) or not Path(real).is_relative_to(home.resolve()):
             return None
         if known is not None and (known.size, known.changed) == (state.st_size, state.st_mtime_ns):
             return None

@@ -6,6 +6,7 @@ from aifarm.wire import agent as wire
 from aifarm.wire.codec import encode
 from aifarm.wire.types import Requirements
 from aifarm_agent import events
+from aifarm_agent.batches import output_messages
 from aifarm_agent.events import Checkpoint, Identity, Mark, RankKey, Restored
 from aifarm_agent.outbox import Outbox
 from aifarm_agent.session import Session
@@ -203,6 +204,91 @@ def test_uploads_go_on_after_a_restart():
     )
     after.report(events.CheckpointStored("u1", CHECKPOINT))
     assert [type(message).__name__ for message in after.said()] == ["TaskCheckpoint", "TaskResult"]
+
+
+KEEPS = wire.Program(outputs=["out/**"])
+FILE = wire.OutputFile("out/a", 1, SHA, "u1")
+
+
+def collected(*files, gone=(), final=False, said=()):
+    return events.OutputsCollected(list(files), list(gone), final, list(said))
+
+
+def test_outputs_are_collected_with_checkpoints_and_when_it_is_time(agent):
+    agent.run(program=KEEPS)
+    agent.report(events.CheckpointWritten(CHECKPOINT))
+    assert agent.take() == [events.Upload(KEY, CHECKPOINT), events.Collect(KEY, False)]
+    assert agent.report(events.OutputsDue()).take() == []  # one at a time
+    (told,) = agent.report(collected(FILE, gone=["out/b"])).said()
+    assert (told.files, told.removed, told.final) == ([FILE], ["out/b"], False)
+    assert agent.report(events.OutputsDue()).take() == [events.Collect(KEY, False)]
+    assert agent.report(collected()).said() == []
+
+
+@pytest.mark.parametrize("end", [events.Finished(), events.Died(signal=9), events.Stopped(5)])
+def test_a_result_waits_for_the_outputs_that_the_end_left(agent, end):
+    agent.run(program=KEEPS)
+    assert agent.report(end).take() == [events.Collect(KEY, True)]
+    line, outputs, result = agent.report(
+        collected(FILE, final=True, said=["out/b is not kept."])
+    ).said()
+    assert line.lines == ["[aifarm] out/b is not kept."]
+    assert outputs.final
+    assert isinstance(result, wire.TaskResult)
+
+
+def test_an_end_during_a_collection_is_followed_by_the_last_one(agent):
+    agent.run(program=KEEPS)
+    assert agent.report(events.OutputsDue()).take() == [events.Collect(KEY, False)]
+    assert agent.report(events.Finished()).take() == []
+    assert events.Collect(KEY, True) in agent.report(collected(FILE)).take()
+    (result,) = agent.report(collected(final=True)).said()
+    assert result.status == "completed"
+
+
+def test_what_a_task_keeps_is_collected_after_a_restart():
+    outbox = Outbox(":memory:")
+    before = Agent(outbox)
+    before.connect()
+    before.run(program=KEEPS).report(events.Finished())
+    after = Agent(outbox)
+    after.session.restored([Restored(KEY, True)])
+    verdict = wire.Verdict(*KEY, verdict="continue", ack_seq=1)
+    assert events.Collect(KEY, True) in after.connect(verdict)
+    (result,) = after.report(collected(final=True)).said()
+    assert result.status == "completed"
+
+
+def test_nothing_is_collected_of_a_withdrawn_rank_nor_of_one_that_never_ran(agent):
+    agent.run(program=KEEPS).report(events.OutputsDue()).take()
+    agent.receive(wire.Withdraw(task_id="t1", attempt=1, rank=0)).take()
+    assert agent.report(collected(FILE)).said() == []
+    (result,) = agent.report(events.Died(signal=9)).said()
+    assert result.cause == "withdrawn"
+    other = RankKey("t2", 1, 0)
+    agent.receive(assignment(other, program=KEEPS)).take()
+    (result,) = agent.report(events.Failed("package_invalid", "No."), key=other).said()
+    assert result.status == "failed"
+
+
+def test_rank_0_alone_says_what_a_task_keeps(agent):
+    other = RankKey("t1", 1, 1)
+    agent.run(other, program=KEEPS)
+    assert agent.report(events.OutputsDue(), key=other).take() == []
+
+
+def test_final_weights_are_collected_of_every_task(agent):
+    agent.run().report(events.WeightsWritten())
+    assert agent.report(events.Finished()).take() == [events.Collect(KEY, True)]
+
+
+def test_many_outputs_travel_in_messages_that_fit():
+    long = "\N{MOUSE}" * 500
+    files = [wire.OutputFile(f"{long}{number}", 1, SHA, "u" * 100) for number in range(600)]
+    told = output_messages(KEY, collected(*files, final=True))
+    assert [len(message.files) for message in told] == [250, 250, 100]
+    assert [message.final for message in told] == [False, False, True]
+    assert all(len(encode(message)) < wire.MAX_MESSAGE for message in told)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from aifarm.wire.types import Requirements
 from aifarm_agent import events, transfers
 from aifarm_agent.checkpoints import Checkpoints
 from aifarm_agent.events import Checkpoint, RankKey
+from aifarm_agent.outputs import Outputs
 from aifarm_agent.rest import Rest
 from aifarm_agent.transfers import Transfers
 
@@ -110,11 +111,13 @@ class Bench:
         self.answers = asyncio.Queue()
         for name in ("packages", "checkpoints"):
             (home / name).mkdir(exist_ok=True)
+        rest = Rest(lambda: base, {"Authorization": "Bearer secret"}, True)
         self.checkpoints = Checkpoints(home / "checkpoints")
         self.transfers = Transfers(
             home / "packages",
             self.checkpoints,
-            Rest(lambda: base, {"Authorization": "Bearer secret"}, True),
+            Outputs(home / "runs", home / "kept", rest, lambda key, report: None),
+            rest,
             lambda key, task, package, resume: self.answers.put_nowait((package, resume)),
             lambda key, report: self.answers.put_nowait(report),
         )

@@ -2,11 +2,11 @@ import hashlib
 import random
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from aifarm.train import checkpoint
 
@@ -62,21 +62,23 @@ def test_a_disk_that_refuses_is_an_oserror_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_final_weights_are_exported_where_safetensors_is_installed(tmp_path, monkeypatch):
-    def save_file(tensors, path):
-        assert all(tensor.is_contiguous() for tensor in tensors.values())
-        path.write_text(",".join(tensors))
-
+def test_the_final_weights_are_exported_whole_views_and_tied_ones_too(tmp_path):
     weight = torch.arange(6.0).reshape(2, 3).T
+    assert checkpoint.export({"w": weight, "tied": weight}, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
+    loaded = load_file(tmp_path / "weights.safetensors")
+    assert loaded.keys() == {"w", "tied"}
+    assert all(torch.equal(tensor, weight) for tensor in loaded.values())
+
+
+def test_where_weights_cannot_be_exported_the_log_says_why(tmp_path, monkeypatch, caplog):
+    assert not checkpoint.export({"w": torch.zeros(1), "_extra_state": "more"}, tmp_path)
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    checkpoint.export({"w": weight}, tmp_path)
+    assert not checkpoint.export({"w": torch.zeros(1)}, tmp_path)
     assert list(tmp_path.iterdir()) == []
-    library = SimpleNamespace(save_file=save_file)
-    monkeypatch.setitem(sys.modules, "safetensors", SimpleNamespace(torch=library))
-    monkeypatch.setitem(sys.modules, "safetensors.torch", library)
-    checkpoint.export({"w": weight, "tied": weight}, tmp_path)
-    assert (tmp_path / "model.safetensors").read_text() == "w,tied"
-    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    cannot, missing = (record.getMessage() for record in caplog.records)
+    assert cannot.startswith("the final weights cannot be written as safetensors: ")
+    assert missing.startswith("safetensors is not installed here")
 
 
 def test_another_format_is_refused(tmp_path):
