@@ -19,6 +19,7 @@ from aifarm.wire.types import Identifier
 from aifarm_agent import __version__, status, workdir
 from aifarm_agent.events import Identity
 from aifarm_agent.gpus import Gpus
+from aifarm_agent.kept import Kept
 from aifarm_agent.outbox import OutboxError
 from aifarm_agent.plan import Settings
 from aifarm_agent.workdir import Unusable, WorkDir
@@ -131,6 +132,10 @@ def status_command(work_dir: Path, as_json: bool) -> None:
                 f"  task {rank.task_id} attempt {rank.attempt} rank {rank.rank}: "
                 f"{rank.state}, {rank.progress:.0f} %"
             )
+    held = Kept(work_dir / "kept").held()
+    if held.folders and not as_json:
+        words = f"{held.folders} ended attempts, {held.size / 2**20:.1f} MiB"
+        click.echo(f"Files of {words}: {work_dir / 'kept'}")
     sys.exit(0 if told else FAILED)
 
 

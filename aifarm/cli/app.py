@@ -68,6 +68,7 @@ for command in (
     outputs.logs,
     outputs.events,
     outputs.metrics,
+    outputs.outputs,
     outputs.checkpoint,
     control.pause,
     control.resume,

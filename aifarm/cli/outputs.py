@@ -1,4 +1,4 @@
-"""`aifarm logs`, `events`, `metrics`, `checkpoint …`: what a task says and leaves."""
+"""`aifarm logs`, `events`, `metrics`, `outputs`, `checkpoint …`: what a task says and leaves."""
 
 import sys
 from pathlib import Path
@@ -97,6 +97,40 @@ def metrics(farm: "Farm", task_id: str, names: tuple[str, ...], csv: bool, json_
         render.json(history)
     else:
         render.curves(history, task.id)
+
+
+@click.command()
+@task_id
+@click.option(
+    "-d",
+    "--download",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write every one of them to its own path under this folder.",
+)
+@as_json
+@on_farm
+def outputs(farm: "Farm", task_id: str, download: Path | None, json_: bool) -> None:
+    """List or download the files that a task keeps.
+
+    What arrives has the farm's sha256; what is there already is not fetched again.
+    """
+    from aifarm.cli import render
+    from aifarm.cli.words import size
+
+    task = farm.task(task_id)
+    found = task.outputs()
+    if download is not None:
+        total = sum(one.size for one in found)
+        with click.progressbar(length=total, label="Downloading", file=sys.stderr) as bar:
+            for one in found:
+                one.download_under(download)
+                bar.update(one.size)
+        click.echo(f"{len(found)} files ({size(total)}) are in {download}.", err=json_)
+    if json_:
+        render.json([one.info for one in found])
+    elif download is None:
+        render.outputs([one.info for one in found], task.id)
 
 
 # ---------------------------------------------------------------- checkpoints

@@ -14,7 +14,14 @@ from rich.text import Text
 
 from aifarm.cli.words import NONE, ago, label, local, memory, metrics, number, size, sparkline
 from aifarm.sdk.frames import History
-from aifarm.wire.rest import CheckpointFull, ClientFull, PackageFull, TaskFull, TokenFull
+from aifarm.wire.rest import (
+    CheckpointFull,
+    ClientFull,
+    OutputFull,
+    PackageFull,
+    TaskFull,
+    TokenFull,
+)
 
 COLOURS = {
     "running": "green",
@@ -151,6 +158,19 @@ def checkpoints(found: Sequence[CheckpointFull], task_id: str) -> None:
             "AGE": lambda one: ago(one.created_at),
         },
         spare=("METRICS", "EPOCH"),
+    )
+
+
+def outputs(found: Sequence[OutputFull], task_id: str) -> None:
+    table(
+        found,
+        f"Task {task_id[:8]} keeps no files yet: its `outputs` name them.",
+        {
+            "PATH": lambda one: one.path,
+            "SIZE": lambda one: size(one.size),
+            "ATTEMPT": lambda one: str(one.attempt),
+            "AGE": lambda one: ago(one.created_at),
+        },
     )
 
 

@@ -30,12 +30,14 @@ from aifarm.sdk.errors import (
 )
 from aifarm.sdk.farm import Farm, Package, connect
 from aifarm.sdk.frames import TaskList
+from aifarm.sdk.output import Output
 from aifarm.sdk.task import Task
 
 if TYPE_CHECKING:
     from aifarm.sdk.aio.checkpoint import AsyncCheckpoint
     from aifarm.sdk.aio.client import AsyncClient
     from aifarm.sdk.aio.farm import AsyncFarm, connect_async
+    from aifarm.sdk.aio.output import AsyncOutput
     from aifarm.sdk.aio.task import AsyncTask
 
 __all__ = [
@@ -45,12 +47,14 @@ __all__ = [
     "TaskList",
     "Client",
     "Checkpoint",
+    "Output",
     "Package",
     "connect_async",
     "AsyncFarm",
     "AsyncTask",
     "AsyncClient",
     "AsyncCheckpoint",
+    "AsyncOutput",
     "AIFarmError",
     "InvalidRequest",
     "Unauthorized",
@@ -76,6 +80,7 @@ _AWAITED = {
     "AsyncCheckpoint": "checkpoint",
     "AsyncClient": "client",
     "AsyncFarm": "farm",
+    "AsyncOutput": "output",
     "AsyncTask": "task",
     "connect_async": "farm",
 }

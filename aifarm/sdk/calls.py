@@ -139,14 +139,8 @@ def checkpoints(task_id: str) -> Call[rest.CheckpointList]:
 
 
 def checkpoint_data(checkpoint: rest.CheckpointFull, start: int) -> Call[None]:
-    """Its bytes from `start` on; `If-Range` keeps a resumed download from mixing two files."""
-    ranged = {"Range": f"bytes={start}-", "If-Range": f'"{checkpoint.sha256}"'} if start else {}
-    return Call(
-        method="GET",
-        path="/" + checkpoint.path.lstrip("/"),
-        decode=_nothing,
-        headers={"Accept": "application/octet-stream", "Accept-Encoding": "identity", **ranged},
-    )
+    """Its bytes from `start` on."""
+    return _bytes("/" + checkpoint.path.lstrip("/"), checkpoint.sha256, start)
 
 
 def pin_checkpoint(
@@ -157,6 +151,18 @@ def pin_checkpoint(
 
 def delete_checkpoint(task_id: str, checkpoint_id: str) -> Call[None]:
     return _delete(_checkpoint(task_id, checkpoint_id))
+
+
+# ---------------------------------------------------------------- outputs
+
+
+def outputs(task_id: str) -> Call[rest.OutputList]:
+    return _get(_task(task_id) + "/outputs", rest.OutputList)
+
+
+def output_data(task_id: str, output: rest.OutputFull, start: int) -> Call[None]:
+    """Its bytes from `start` on."""
+    return _bytes(f"{_task(task_id)}/outputs/{quote(output.path)}", output.sha256, start)
 
 
 # ---------------------------------------------------------------- clients
@@ -268,6 +274,17 @@ def _text(value: object) -> str | list[str]:
     if isinstance(value, list):
         return [str(one) for one in value]
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _bytes(path: str, sha256: str, start: int) -> Call[None]:
+    """`If-Range` keeps a resumed download from mixing two files."""
+    ranged = {"Range": f"bytes={start}-", "If-Range": f'"{sha256}"'} if start else {}
+    return Call(
+        method="GET",
+        path=path,
+        decode=_nothing,
+        headers={"Accept": "application/octet-stream", "Accept-Encoding": "identity", **ranged},
+    )
 
 
 def _task(task_id: str) -> str:

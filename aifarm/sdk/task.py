@@ -1,6 +1,7 @@
 # Written by `make sdk` from aio/task.py; changes here are lost.
 """A task as a researcher holds it."""
 
+import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
@@ -19,6 +20,7 @@ from aifarm.sdk.events import all_events
 from aifarm.sdk.follow import follow_log, read_log, watch
 from aifarm.sdk.frames import History
 from aifarm.sdk.http import Http
+from aifarm.sdk.output import Output
 from aifarm.sdk.runtime import aside
 from aifarm.sdk.states import FINAL
 from aifarm.sdk.weights import model_weights
@@ -278,6 +280,17 @@ class Task:
         if not found:
             raise NotFound(f"Task {self.id} has no checkpoint yet: the first follows an epoch.")
         return found[0]
+
+    def outputs(self) -> list[Output]:
+        """The files that the task keeps, by path: what its `outputs` name, and once it has
+        completed its final weights as `weights.safetensors`."""
+        found = (self._http.send(calls.outputs(self.id))).outputs
+        return [Output(self._http, self.id, info) for info in found]
+
+    def download_outputs(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Writes every output to its own path under `folder`; returns where they are. What is
+        there already is not fetched again."""
+        return [output.download_under(folder) for output in self.outputs()]
 
     def state_dict(self, map_location: Any = "cpu") -> dict[str, Any]:
         """The model's weights from the newest checkpoint, for `model.load_state_dict`.

@@ -146,7 +146,8 @@ class BoundHandler(FarmHandler):
 
     async def send_file(self, file: File) -> None:
         """Streams stored bytes; a Range of one piece is honoured, others get the whole."""
-        start, stop = self._range(file.size)
+        etag = f'"{file.sha256}"'
+        start, stop = self._range(file.size, etag)
         if (start, stop) != (0, file.size):
             self.set_status(206)
             self.set_header("Content-Range", f"bytes {start}-{stop - 1}/{file.size}")
@@ -154,7 +155,7 @@ class BoundHandler(FarmHandler):
         self.set_header("Content-Disposition", _attachment(file.filename))
         self.set_header("Content-Length", str(stop - start))
         self.set_header("Accept-Ranges", "bytes")
-        self.set_header("ETag", f'"{file.sha256}"')
+        self.set_header("ETag", etag)
         if self.request.method == "HEAD":
             await self.flush()  # with the length above, which `finish` alone would count anew
             self.finish()
@@ -182,7 +183,9 @@ class BoundHandler(FarmHandler):
         while chunk := await loop.run_in_executor(self.host.executor, next, chunks, None):
             yield chunk
 
-    def _range(self, size: int) -> tuple[int, int]:
+    def _range(self, size: int, etag: str) -> tuple[int, int]:
+        if self.request.headers.get("If-Range", etag) != etag:
+            return 0, size
         asked = _RANGE.match(self.request.headers.get("Range", ""))
         if asked is None or not (asked[1] or asked[2]):
             return 0, size

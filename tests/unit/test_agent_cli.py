@@ -60,6 +60,11 @@ def test_status_without_an_agent(tmp_path):
     result = typed("status", "--work-dir", str(tmp_path))
     assert result.exit_code == 1
     assert result.output == f"No agent runs in {tmp_path}.\n"
+    left = tmp_path / "kept" / "t1.1.0"
+    left.mkdir(parents=True)
+    (left / "model.pt").write_bytes(bytes(3 << 20))
+    result = typed("status", "--work-dir", str(tmp_path))
+    assert f"Files of 1 ended attempts, 3.0 MiB: {tmp_path / 'kept'}\n" in result.output
     result = typed("status", "--work-dir", str(tmp_path), "--json")
     assert result.output == "null\n"
 

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
-from aifarm.sdk import Checkpoint, CorruptDownload, FarmUnreachable
-from aifarm.sdk import checkpoint as module
+from aifarm.sdk import Checkpoint, CorruptDownload, FarmUnreachable, Output
+from aifarm.sdk import download as module
 from aifarm.sdk.config import Address
 from aifarm.sdk.http import Http
-from aifarm.wire.rest import CheckpointFull
+from aifarm.wire.rest import CheckpointFull, OutputFull
 
 DATA = bytes(range(256)) * 64
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -70,8 +71,15 @@ def checkpoint(storage: Storage, sha256: str = SHA) -> Checkpoint:
         path="api/v2/tasks/t1/checkpoints/c1/data",
         created_at=datetime.now(UTC),
     )
-    http = Http(Address("http://127.0.0.1:9", "t"), transport=httpx.MockTransport(storage))
-    return Checkpoint(http, "t1", info)
+    return Checkpoint(http(storage), "t1", info)
+
+
+def output(storage: Storage, path: str, size: int = len(DATA), sha256: str = SHA) -> Output:
+    return Output(http(storage), "t1", OutputFull(path, size, sha256, 1, datetime.now(UTC)))
+
+
+def http(storage: Storage) -> Http:
+    return Http(Address("http://127.0.0.1:9", "t"), transport=httpx.MockTransport(storage))
 
 
 def test_a_download_is_whole_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -109,6 +117,33 @@ def test_other_bytes_than_promised_are_refused_and_not_kept(tmp_path: Path) -> N
     with pytest.raises(CorruptDownload, match="sha256"):
         checkpoint(Storage(), sha256="0" * 64).download(tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_file_is_whole_at_once(tmp_path: Path) -> None:
+    storage = Storage()
+    output(storage, "a/b", size=0, sha256=hashlib.sha256().hexdigest()).download(tmp_path)
+    assert (tmp_path / "b").read_bytes() == b""
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/x", "a\\x", "a\0"])
+def test_a_path_that_could_lead_elsewhere_is_no_answer_of_a_farm(path: str) -> None:
+    said = {"size": 1, "sha256": SHA, "attempt": 1, "created_at": "2026-01-01T00:00:00Z"}
+    assert msgspec.convert({"path": "a/x", **said}, OutputFull).path == "a/x"
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"path": path, **said}, OutputFull)
+
+
+def test_an_output_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "link").symlink_to(tmp_path)
+    with pytest.raises(CorruptDownload, match="would not be written under"):
+        output(Storage(), "link/x").download_under(tmp_path / "out")
+
+
+def test_an_output_lies_at_its_path_under_the_folder(tmp_path: Path) -> None:
+    written = output(Storage(100), "runs/1/model.pt").download_under(tmp_path)
+    assert written == tmp_path / "runs" / "1" / "model.pt"
+    assert written.read_bytes() == DATA
 
 
 def test_what_is_there_already_is_not_fetched_again(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A task as a researcher holds it."""
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from datetime import datetime
@@ -15,6 +16,7 @@ from aifarm.sdk.aio.checkpoint import AsyncCheckpoint
 from aifarm.sdk.aio.events import all_events
 from aifarm.sdk.aio.follow import follow_log, read_log, watch
 from aifarm.sdk.aio.http import AsyncHttp
+from aifarm.sdk.aio.output import AsyncOutput
 from aifarm.sdk.aio.runtime import aside
 from aifarm.sdk.call import exactly, from_body, valid
 from aifarm.sdk.errors import NotFound, TaskFailed
@@ -277,6 +279,17 @@ class AsyncTask:
         if not found:
             raise NotFound(f"Task {self.id} has no checkpoint yet: the first follows an epoch.")
         return found[0]
+
+    async def outputs(self) -> list[AsyncOutput]:
+        """The files that the task keeps, by path: what its `outputs` name, and once it has
+        completed its final weights as `weights.safetensors`."""
+        found = (await self._http.send(calls.outputs(self.id))).outputs
+        return [AsyncOutput(self._http, self.id, info) for info in found]
+
+    async def download_outputs(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Writes every output to its own path under `folder`; returns where they are. What is
+        there already is not fetched again."""
+        return [await output.download_under(folder) for output in await self.outputs()]
 
     async def state_dict(self, map_location: Any = "cpu") -> dict[str, Any]:
         """The model's weights from the newest checkpoint, for `model.load_state_dict`.
