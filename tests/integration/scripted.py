@@ -9,9 +9,14 @@ from aifarm.wire import agent as wire
 from aifarm.wire.codec import decode_server, encode
 from integration.running import RunningServer
 
+EMPTY = hashlib.sha256().hexdigest()
+
 
 class ScriptedAgent:
-    """One client with 4 cores and 8 GiB, and the latest task that it was given."""
+    """One client with 4 cores and 8 GiB, and the latest task that it was given.
+
+    `refusal`: what the server had to say of the latest message about it.
+    """
 
     def __init__(self, server: RunningServer, name: str = "ws1") -> None:
         self.name = name
@@ -20,6 +25,7 @@ class ScriptedAgent:
         self._connection = server.socket(name)
         self._seq = 0
         self.task: wire.AssignedTask | None = None
+        self.refusal: wire.ErrorBody | None = None
 
     def __enter__(self) -> Self:
         self._socket = self._connection.__enter__()
@@ -40,7 +46,7 @@ class ScriptedAgent:
     def __exit__(self, *_: object) -> None:
         self._connection.__exit__(None, None, None)
 
-    def hear(self, kind: type[Any]) -> Any:
+    def hear(self, kind: Any) -> Any:
         """The next message of this kind; others are passed over."""
         while True:
             message = decode_server(self._socket.recv(timeout=20))
@@ -74,11 +80,33 @@ class ScriptedAgent:
 
     def checkpoint(self, data: bytes, step: int, **more: Any) -> None:
         """Uploads `data` and commits it as a checkpoint."""
+        upload_id, sha256 = self.upload(data)
+        self._about(
+            wire.TaskCheckpoint,
+            upload_id=upload_id,
+            step=step,
+            size=len(data),
+            sha256=sha256,
+            **more,
+        )
+
+    def outputs(self, files: dict[str, bytes], **more: Any) -> None:
+        """Uploads files, and says that the task keeps them from now on."""
+        told = []
+        for path, data in files.items():
+            upload_id, sha256 = self.upload(data, "output") if data else (None, EMPTY)
+            told.append(wire.OutputFile(path, len(data), sha256, upload_id))
+        self._about(wire.TaskOutputs, files=told, **more)
+
+    def say_outputs(self, *files: wire.OutputFile, **more: Any) -> None:
+        """Says it, whatever is stored."""
+        self._about(wire.TaskOutputs, files=list(files), **more)
+
+    def upload(self, data: bytes, purpose: str = "checkpoint") -> tuple[str, str]:
+        """The upload's id, and the sha256 of the bytes."""
         sha256 = hashlib.sha256(data).hexdigest()
-        ids = self._ids()
-        upload = self._http.post(
-            "/api/v2/uploads", json={**ids, "size": len(data), "sha256": sha256}
-        ).json()
+        announced = {**self._ids(), "size": len(data), "sha256": sha256, "purpose": purpose}
+        upload = self._http.post("/api/v2/uploads", json=announced).json()
         for number in range(0, -(-len(data) // upload["part_size"])):
             part = data[number * upload["part_size"] :][: upload["part_size"]]
             stored = self._http.put(
@@ -87,14 +115,7 @@ class ScriptedAgent:
                 headers={"X-Content-SHA256": hashlib.sha256(part).hexdigest()},
             )
             assert stored.status_code == 204, stored.text
-        self._about(
-            wire.TaskCheckpoint,
-            upload_id=upload["id"],
-            step=step,
-            size=len(data),
-            sha256=sha256,
-            **more,
-        )
+        return upload["id"], sha256
 
     def end(self, status: str = "completed", **more: Any) -> None:
         """Reports the rank's end; returns when that is durable."""
@@ -109,8 +130,13 @@ class ScriptedAgent:
     def _about(self, kind: type[Any], **fields: Any) -> None:
         """Says it, and returns when it is durable."""
         self._tell(kind, **fields)
-        while self.hear(wire.Ack).seq < self._seq:
-            pass
+        self.refusal = None
+        while True:
+            message = self.hear(wire.Ack | wire.ErrorMessage)
+            if isinstance(message, wire.ErrorMessage):
+                self.refusal = message.error
+            elif message.seq >= self._seq:
+                return
 
     def _tell(self, kind: type[Any], **fields: Any) -> None:
         self._seq += 1

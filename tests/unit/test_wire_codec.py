@@ -290,3 +290,11 @@ def test_a_name_stands_once_in_an_object(names: list[str], inside: bool) -> None
         attempt(lambda body: decode_body(body, Anything), body.encode()), WireError
     )
     assert refused == (len(set(names)) < len(names))
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "a\\x", "a\nb", "a\0", ""])
+def test_an_output_lies_under_the_working_folder(path: str) -> None:
+    file = {"path": path, "size": 0, "sha256": "0" * 64}
+    for fields in ({"files": [file]}, {"removed": [path]}):
+        with pytest.raises(WireError):
+            decode_client(json.dumps({"type": "task_outputs", "task_id": "t", **fields}))
