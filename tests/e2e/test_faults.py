@@ -3,13 +3,15 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from aifarm import Farm, Task
 from aifarm.cli.localfarm import LocalFarm
-from e2e.packages import SLOW
+from aifarm.wire.live import Happened
+from e2e.packages import COUNTING, SLOW
 
 EPOCHS, STEPS = 12, 12 * 10
 
@@ -61,6 +63,27 @@ def test_a_lost_machine_is_replaced_from_the_last_checkpoint(local: LocalFarm, t
     assert f"Lost contact with {first}" in told
     assert f"Assigned to {second} (attempt 2)" in told
     assert steps(task) == list(range(1, STEPS + 1))
+
+
+@pytest.mark.slow
+def test_outputs_of_a_lost_machine_are_as_of_the_last_look_at_them(
+    local: LocalFarm, tmp_path: Path
+) -> None:
+    with local.connect() as farm:
+        task = farm.submit(
+            package=farm.publish(COUNTING, name="counting", kind="script"),
+            args=["wait"],
+            outputs=["out/**"],
+            config={"checkpoint_seconds": 1},
+        )
+        for message in farm.live(f"task:{task.id}"):
+            if isinstance(message, Happened) and message.event.kind == "outputs":
+                break
+        (first,) = task.refresh().clients
+        kill_tree(local.agents[first].pid)
+        task.wait(timeout=90)
+        task.download_outputs(tmp_path)
+        assert (tmp_path / "out" / "count").read_text() == "2"
 
 
 def test_training_goes_on_while_the_server_is_dead(local: LocalFarm, task: Task) -> None:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import aifarm
 from aifarm import Farm
-from e2e.packages import NO_FORWARD, NO_IMPORT, NOTHING_BUILT, ONE_RANK_FAILS, SLOW
+from aifarm.cli.localfarm import LocalFarm
+from e2e.packages import COUNTING, NO_FORWARD, NO_IMPORT, NOTHING_BUILT, ONE_RANK_FAILS, SLOW
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 
@@ -23,7 +25,9 @@ def load_model(state: dict[str, torch.Tensor]) -> nn.Module:
 
 
 @pytest.mark.parametrize("world_size", [1, 3])
-def test_a_model_is_trained_and_its_weights_load(farm: Farm, world_size: int) -> None:
+def test_a_model_is_trained_and_its_weights_load(
+    farm: Farm, world_size: int, tmp_path: Path
+) -> None:
     package = farm.publish(DIGITS, name="digits")
     task = farm.submit(
         package=package,
@@ -36,13 +40,33 @@ def test_a_model_is_trained_and_its_weights_load(farm: Farm, world_size: int) ->
     task.wait(timeout=100)
     assert task.metrics_latest["final_accuracy"] >= 0.95
     assert len(set(task.clients)) == world_size
-    assert load_model(task.state_dict())
+    state = task.state_dict()
+    assert load_model(state)
+    (weights,) = task.download_outputs(tmp_path)
+    assert weights.name == "weights.safetensors"
+    exported = load_file(weights)
+    assert exported.keys() == state.keys()
+    assert all(torch.equal(exported[name], tensor) for name, tensor in state.items())
     history = task.metrics(names=["loss"], points=None)
     steps = history["loss"]["step"]
     assert steps == list(range(1, len(steps) + 1))
     provenance = task.attempts()[0].provenance
     assert provenance["0"]["torch"] == torch.__version__
     assert len(provenance) == world_size
+
+
+def test_what_a_killed_attempt_kept_is_there_for_the_next(
+    farm: Farm, calm: LocalFarm, tmp_path: Path
+) -> None:
+    package = farm.publish(COUNTING, name="counting", kind="script")
+    task = farm.submit(package=package, outputs=["out"], max_retries=1).wait(timeout=100)
+    assert task.attempt == 2
+    assert list(task.logs()) == ["began with 1"]
+    task.download_outputs(tmp_path)
+    kept = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
+    assert kept == {"count": "2", "attempt-1": "began", "attempt-2": "began"}
+    left = list(calm.data_dir.glob(f"**/kept/{task.id}.*.0/undeclared"))
+    assert len(left) == 2  # on the clients where it ran
 
 
 def test_pause_and_resume_act_on_the_training_loop(farm: Farm) -> None:

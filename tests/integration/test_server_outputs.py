@@ -179,6 +179,7 @@ def test_only_those_who_hold_the_task_reach_its_outputs_with_an_agents_token(
         assert other.get(url).status_code == 403
 
 
+@pytest.mark.slow
 def test_outputs_outlive_the_server(server: RunningServer) -> None:
     server.publish()
     http = server.http()
