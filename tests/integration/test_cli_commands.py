@@ -223,6 +223,22 @@ def test_a_task_is_repeated_from_its_checkpoint_which_can_be_kept_and_fetched(
     assert (shown["parent"], shown["from_checkpoint"]) == (task_id, found["id"])
 
 
+def test_what_a_task_keeps_is_listed_and_downloaded(
+    aifarm: Shell, task_id: str, agent: ScriptedAgent, tmp_path: Path
+) -> None:
+    agent.take()
+    agent.running()
+    assert "keeps no files yet" in aifarm("outputs", task_id).err
+    agent.outputs({"out/model.pt": b"weights", "samples.csv": b"1,2"})
+    agent.end()
+    listed = aifarm("outputs", task_id).out
+    assert [line.split()[0] for line in listed.splitlines()[1:]] == ["out/model.pt", "samples.csv"]
+    done = aifarm("outputs", task_id[:8], "--download", str(tmp_path / "here"), "--json")
+    assert [one["path"] for one in json.loads(done.out)] == ["out/model.pt", "samples.csv"]
+    assert (tmp_path / "here" / "out" / "model.pt").read_bytes() == b"weights"
+    assert "2 files" in done.err
+
+
 def test_events_are_told_and_followed(aifarm: Shell, task_id: str, agent: ScriptedAgent) -> None:
     told = aifarm("events", task_id).out
     assert "Submitted by admin" in told
