@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from aifarm.app import care, operations
+from aifarm.app import care, operations, outputs
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, FarmError, NotFound
 from aifarm.app.facade import Facade, Settings
-from aifarm.app.housekeeping import DAY, Housekeeper, purge
+from aifarm.app.housekeeping import DAY, REPLACED_KEPT, Housekeeper, purge
 from aifarm.app.records import (
     AttemptRecord,
     CheckpointRecord,
@@ -27,6 +27,7 @@ from aifarm.app.writer import Inline
 from aifarm.artifacts import StorageUnavailable, open_artifacts
 from aifarm.core.task import RankKey, State, Task
 from aifarm.store import open_store
+from aifarm.wire.agent import OutputFile, TaskOutputs
 from aifarm.wire.requests import CreateTask, EditTask
 
 ADA = Principal("token", "ada", "researcher")
@@ -103,6 +104,20 @@ class Farm:
         with self.store.transaction() as tx:
             tx.put_checkpoint(record)
         return key
+
+    def keep(self, task_id: str, removed: tuple[str, ...] = (), **files: bytes) -> None:
+        """A running attempt uploads files, and says that the task keeps them."""
+        told = []
+        for name, data in files.items():
+            upload_id = f"{task_id}-{name}-{data.decode()}"
+            key = f"outputs/{task_id}/{upload_id}"
+            part = self.artifacts.put_part(key, 0, data)
+            whole = (part.size, part.sha256, 4, self.now, (part,), "output")
+            with self.store.transaction() as tx:
+                tx.put_upload(UploadRecord(upload_id, task_id, 1, 0, key, *whole))
+            told.append(OutputFile(name, part.size, part.sha256, upload_id))
+        message = TaskOutputs(task_id=task_id, files=told, removed=list(removed))
+        self.must(lambda draft: outputs.commit(draft, RankKey(task_id, 1, 0), message))
 
     def stored(self) -> set[str]:
         return set(self.artifacts.keys())
@@ -198,6 +213,55 @@ async def test_an_upload_that_was_given_up_is_swept_after_a_day(farm: Farm) -> N
     await farm.keeper.tidy()
     assert farm.store.upload("u") is None
     assert farm.stored() == set()
+
+
+async def test_what_a_newer_output_replaced_is_swept_at_a_later_round(farm: Farm) -> None:
+    farm.over("t")
+    farm.keep("t", a=b"1", b=b"2")
+    farm.keep("t", a=b"3", removed=("b",))
+    await farm.keeper.tidy()
+    assert farm.stored() == {"outputs/t/t-a-1", "outputs/t/t-b-2", "outputs/t/t-a-3"}
+    farm.now += REPLACED_KEPT
+    await farm.keeper.tidy()
+    assert farm.stored() == {"outputs/t/t-a-3"}
+
+
+async def test_outputs_go_with_their_task(farm: Farm) -> None:
+    farm.over("t")
+    farm.keep("t", a=b"1")
+    farm.must(care.delete_task("t", ADA))
+    farm.now += 7 * DAY + 1
+    await farm.keeper.tidy()
+    assert farm.stored() == set()
+    assert farm.rows()["outputs"] == 0
+
+
+def test_a_task_keeps_no_more_files_and_bytes_than_it_may(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "MAX_OUTPUTS", 2)
+    monkeypatch.setattr(outputs, "MAX_OUTPUT_BYTES", 6)
+    farm.over("t")
+    farm.keep("t", a=b"11", b=b"22")
+    for more, what in (({"c": b"33"}, "2 files"), ({"b": b"55555"}, "GiB")):
+        with pytest.raises(AssertionError, match=what):
+            farm.keep("t", **more)
+    farm.keep("t", removed=("a",), c=b"3333")
+    assert [(one.path, one.size) for one in farm.store.outputs("t")] == [("b", 2), ("c", 4)]
+
+
+def test_a_batch_that_fails_leaves_the_outputs_as_they_were(farm: Farm) -> None:
+    farm.over("t")
+    farm.keep("t", a=b"1")
+    message = TaskOutputs(task_id="t", removed=["a"])
+
+    def fails(draft: Draft) -> None:
+        outputs.commit(draft, RankKey("t", 1, 0), message)
+        raise Conflict("something else")
+
+    assert isinstance(farm.ask(fails), Conflict)
+    farm.keep("t", b=b"2")
+    assert [one.path for one in farm.store.outputs("t")] == ["a", "b"]
 
 
 async def test_bytes_without_a_row_get_a_day_to_find_one(farm: Farm) -> None:
