@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 2
 """Runs whose files are sent at the same time."""
 
-Told = Callable[[RankKey, Report], None]
+Told = Callable[[RankKey, Report], bool]
+"""Whether what comes of the report is safe on disk."""
 
 
 class _Task(msgspec.Struct):
@@ -80,10 +81,10 @@ class Outputs:
             gone = look.gone if final else self._twice_absent(key, look.gone)
             told = {path: one for path, one in told.items() if path not in gone} | seen
             lines = self._new_words(key, look.said + said)
-            self._told(key, events.OutputsCollected(files, gone, final, lines))
-            # Here and now: what was told leads to the next collection, which builds on it.
-            with contextlib.suppress(OSError):  # else it is told once more
-                collecting.save(run, told)
+            if self._told(key, events.OutputsCollected(files, gone, final, lines)):
+                # Here and now: what was told leads to the next collection, which builds on it.
+                with contextlib.suppress(OSError):  # else it is told once more
+                    collecting.save(run, told)
 
     async def _store(
         self, key: RankKey, look: Look, told: dict[str, Seen]

@@ -197,10 +197,12 @@ class Agent:
         self._supervisor.prepare(key, task, package, resume)
         self._told(key, events.Prepared())
 
-    def _told(self, key: RankKey, report: Report) -> None:
+    def _told(self, key: RankKey, report: Report) -> bool:
+        """Whether what comes of it is in the outbox."""
         self.report(key, [(report, None)])
         if isinstance(report, events.CheckpointStored | events.CheckpointDropped):
             self._prune(key.task_id)
+        return not self._failed.done()
 
     def _tick(self) -> None:
         self._timer = None

@@ -24,12 +24,13 @@ def commit(draft: Draft, key: RankKey, message: TaskOutputs) -> None:
     uploads: dict[str, UploadRecord] = {}
     files = []
     for file in message.files:
-        if file.upload_id is None:
+        upload = draft.upload(file.upload_id) if file.upload_id is not None else None
+        if upload is None:  # or it is an earlier message's already
             files.append(_known(draft, key, file, by_content))
             continue
-        if file.upload_id not in uploads:
-            uploads[file.upload_id] = _complete(draft, key, file.upload_id)
-        files.append(_arrived(draft, key, file, uploads[file.upload_id]))
+        _need_complete(key, upload)
+        uploads[upload.id] = upload
+        files.append(_arrived(draft, key, file, upload))
     kept = {path: record.size for path, record in before.items() if path not in message.removed}
     kept |= {record.path: record.size for record in files}
     _need_limits(len(kept), sum(kept.values()))
@@ -65,7 +66,7 @@ def _need_limits(count: int, size: int) -> None:
 def _known(
     draft: Draft, key: RankKey, file: OutputFile, by_content: dict[str, OutputRecord]
 ) -> OutputRecord:
-    """A file without an upload: empty, or one whose bytes another of the task's files has."""
+    """A file that brings no bytes: empty, or another of the task's files has them."""
     if file.size == 0 and file.sha256 == _EMPTY:
         return _record(draft, key, file, f"outputs/{key.task_id}/empty", ())
     same = by_content.get(file.sha256)
@@ -80,21 +81,16 @@ def _arrived(draft: Draft, key: RankKey, file: OutputFile, upload: UploadRecord)
     return _record(draft, key, file, upload.key, upload.parts)
 
 
-def _complete(draft: Draft, key: RankKey, upload_id: str) -> UploadRecord:
-    upload = draft.upload(upload_id)
-    if (
-        upload is None
-        or upload.purpose != "output"
-        or (upload.task_id, upload.attempt) != (key.task_id, key.attempt)
-    ):
-        raise NotFound(f"There is no upload {upload_id}.", field="upload_id")
+def _need_complete(key: RankKey, upload: UploadRecord) -> None:
+    of = (upload.purpose, upload.task_id, upload.attempt)
+    if of != ("output", key.task_id, key.attempt):
+        raise NotFound(f"There is no upload {upload.id}.", field="upload_id")
     stored = sum(part.size for part in upload.parts)
     if stored != upload.size:
         raise Conflict(
-            f"Upload {upload_id} is not complete: {stored} of {upload.size} bytes.",
+            f"Upload {upload.id} is not complete: {stored} of {upload.size} bytes.",
             field="upload_id",
         )
-    return upload
 
 
 def _record(

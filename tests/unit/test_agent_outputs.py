@@ -234,7 +234,7 @@ class Bench:
             home / "runs",
             home / "kept",
             self.rest,  # type: ignore[arg-type]
-            lambda key, report: self.answers.put_nowait(report),
+            lambda key, report: self.answers.put_nowait(report) is None,
         )
         self.script = Script(home / "runs" / "t1.2.0")
         (self.script.run / "task.json").write_text(json.dumps({"outputs": ["out"]}))
@@ -290,11 +290,15 @@ async def test_what_was_not_told_is_told_by_a_later_agent(bench: Bench) -> None:
     """It is written down as told only when the outbox has it."""
     bench.script.write("out/a", b"1")
 
-    def fails(key: RankKey, report: object) -> None:
-        raise RuntimeError("killed")
+    heard = asyncio.Event()
 
-    cut = Outputs(bench.home / "runs", bench.home / "kept", bench.rest, fails)  # type: ignore[arg-type]
+    def full(key: RankKey, report: object) -> bool:
+        heard.set()
+        return False
+
+    cut = Outputs(bench.home / "runs", bench.home / "kept", bench.rest, full)  # type: ignore[arg-type]
     cut.collect(KEY, final=False)
+    await asyncio.wait_for(heard.wait(), 20)
     await cut.close()
     assert [file.path for file in (await bench.collect()).files] == ["out/a"]
 
