@@ -226,6 +226,20 @@ async def test_what_a_newer_output_replaced_is_swept_at_a_later_round(farm: Farm
     assert farm.stored() == {"outputs/t/t-a-3"}
 
 
+async def test_equal_files_share_their_bytes_until_the_last_of_them_goes(farm: Farm) -> None:
+    farm.over("t")
+    farm.keep("t", a=b"1")
+    (a,) = farm.store.outputs("t")
+    same = OutputFile("b", a.size, a.sha256, "t-a-1")  # its upload became `a` in another message
+    message = TaskOutputs(task_id="t", files=[same], removed=["a"])
+    farm.must(lambda draft: outputs.commit(draft, RankKey("t", 1, 0), message))
+    for _ in range(2):
+        await farm.keeper.tidy()
+        farm.now += REPLACED_KEPT
+    assert [(one.path, one.key) for one in farm.store.outputs("t")] == [("b", a.key)]
+    assert farm.stored() == {a.key}
+
+
 async def test_outputs_go_with_their_task(farm: Farm) -> None:
     farm.over("t")
     farm.keep("t", a=b"1")
