@@ -114,7 +114,10 @@ class Agent:
 
     async def _tidy(self) -> None:
         while True:
-            await asyncio.to_thread(self._kept.sweep)
+            try:
+                await asyncio.to_thread(self._kept.sweep)
+            except OSError as error:
+                logger.warning("what ended attempts left cannot be tidied: %s", error)
             await asyncio.sleep(TIDY_PERIOD)
 
     async def _give_back(self, stop: asyncio.Queue[Stop]) -> None:
