@@ -301,6 +301,11 @@ class World:
                 worker.phase = phase
                 worker.say(("observed", phase))
 
+    def vacate(self, key: RankKey, worker: Worker) -> None:
+        """Held for its limit; or a peer of its gang was, and the ranks agree to end."""
+        if worker.phase is Phase.PAUSED and worker.desired is Desired.PAUSED:
+            self.end(key, worker, Cause.VACATED)
+
     def finish(self, key: RankKey, worker: Worker) -> None:
         """Trains to the end, which a rank can only where its peers have met it and train too."""
         peers = [key._replace(rank=rank) for rank in range(worker.world_size)]

@@ -22,6 +22,7 @@ from aifarm_agent.gpus import Gpus
 from aifarm_agent.kept import Kept
 from aifarm_agent.outbox import OutboxError
 from aifarm_agent.plan import Settings
+from aifarm_agent.rank import HOLD_LIMIT
 from aifarm_agent.workdir import Unusable, WorkDir
 
 if TYPE_CHECKING:
@@ -101,6 +102,13 @@ def _ports(context: click.Context, parameter: click.Parameter, given: str | None
 @click.option("--advertise", metavar="ADDRESS", help="Where other machines reach this one.")
 @click.option("--rank-ports", metavar="LOW-HIGH", callback=_ports, help="Where gangs may meet.")
 @click.option("--grace", default=30.0, show_default=True, help="Seconds a worker has to stop.")
+@click.option(
+    "--hold-limit",
+    type=click.FloatRange(min=0),
+    default=HOLD_LIMIT,
+    show_default=True,
+    help="Seconds for which a paused task may stay in memory here; then it leaves.",
+)
 @click.option("--cafile", type=click.Path(exists=True, dir_okay=False), help="Trust for wss://.")
 @click.option("--verbose", is_flag=True)
 @click.version_option(__version__)
@@ -149,6 +157,7 @@ def _run(
     advertise: str | None,
     rank_ports: range | None,
     grace: float,
+    hold_limit: float,
     cafile: str | None,
     verbose: bool,
 ) -> int:
@@ -164,7 +173,7 @@ def _run(
         logger.warning("%s: token and data travel unencrypted; wss:// would protect them", url)
     try:
         context = ssl.create_default_context(cafile=cafile) if secure else None
-        settings = Settings(grace=grace, advertise=advertise, rank_ports=rank_ports)
+        settings = Settings(grace, hold_limit, advertise=advertise, rank_ports=rank_ports)
         with contextlib.closing(WorkDir(work_dir)) as folder:
             identity = Identity(
                 client_id or folder.client_id,

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from aifarm.wire.agent import AssignedTask
 from aifarm_agent.events import RankKey
+from aifarm_agent.rank import HOLD_LIMIT
 
 CHECKPOINT_SECONDS = 300
 KEEP_CHECKPOINTS = 2
@@ -13,12 +14,14 @@ KEEP_CHECKPOINTS = 2
 class Settings(NamedTuple):
     """What the owner of the machine may choose.
 
-    `grace`: seconds that a worker has to stop. `orphan_limit`: seconds that workers go on without
+    `grace`: seconds that a worker has to stop. `hold_limit`: seconds for which a paused task may
+    hold this client. `orphan_limit`: seconds that workers go on without
     an agent. `advertise`: the address that a gang's peers are told; None is the one towards the
     server. `rank_ports`: where a gang may meet; None is any port.
     """
 
     grace: float = 30.0
+    hold_limit: float = HOLD_LIMIT
     orphan_limit: float = 3600.0
     advertise: str | None = None
     rank_ports: range | None = None

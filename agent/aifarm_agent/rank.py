@@ -35,8 +35,11 @@ from aifarm_agent.events import (
     Stopped,
 )
 
+HOLD_LIMIT = 300.0
+"""Seconds for which a paused task may hold its client, where the owner says nothing else."""
+
 State = Literal["preparing", "ready", "launched", "running", "paused", "closing", "ended"]
-Reason = Literal["", "withdrawn", "owner_returned"]
+Reason = Literal["", "withdrawn", "owner_returned", "vacated"]
 
 MOVES: dict[tuple[State, type[Report]], State] = {
     ("preparing", Prepared): "ready",
@@ -80,11 +83,13 @@ class Memo(msgspec.Struct, frozen=True):
     uploads: list[Checkpoint]
     checkpoint: str | None
     keeps: bool = False
+    hold_seconds: float | None = None
 
 
 @dataclass(slots=True)
 class Rank:
-    """`reason`: why this agent ends it, beside what the submitter wants.
+    """`reason`: why this agent ends it, beside what the submitter wants. `hold_seconds`: for how
+    long its task wants to be held at most; `held_since`: when the session saw it held.
 
     `keeps`: files of it are still to be collected, at the latest when its worker is gone.
     `points`, `lines` and `marks` were reported and are not in the outbox yet; `saved` is the memo
@@ -106,6 +111,21 @@ class Rank:
     lines: list[str] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
     saved: bytes = b""
+    hold_seconds: float | None = None
+    held_since: float | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether its worker waits, as the submitter wants it to."""
+        return self.state == "paused" and self.desired == "paused" and not self.reason
+
+    def held_until(self, limit: float) -> float:
+        """When it is to let go of its client; long ago where nobody saw yet that it is held."""
+        if self.held_since is None:
+            return 0.0
+        return self.held_since + min(
+            limit if self.hold_seconds is None else self.hold_seconds, limit
+        )
 
     def memo(self) -> bytes:
         return msgspec.json.encode(
@@ -117,6 +137,7 @@ class Rank:
                 self.uploads,
                 self.checkpoint,
                 self.keeps,
+                self.hold_seconds,
             )
         )
 
@@ -133,6 +154,7 @@ def recall(key: RankKey, memo: bytes) -> Rank:
         kept.checkpoint,
         kept.keeps,
         saved=memo,
+        hold_seconds=kept.hold_seconds,
     )
 
 
@@ -146,8 +168,12 @@ def ending(rank: Rank, end: End) -> Ending:
         return Ending("failed", end.cause, end.message)
     if rank.reason == "owner_returned":
         return Ending("stopped", "owner_returned", "The agent was stopped by its owner.")
+    if rank.reason == "vacated":
+        return Ending("stopped", "vacated")
     if rank.desired == "stopped":
         return Ending("stopped", "stopped")
+    if isinstance(end, Stopped) and rank.state == "paused":  # its gang vacates: all ranks agreed
+        return Ending("stopped", "vacated")
     if isinstance(end, Stopped):
         return Ending("stopped", "owner_returned", "The worker stopped, as its agent was away.")
     return _died(end)

@@ -57,7 +57,8 @@ class Roster:
         """Towards the desired state, whatever the rank is doing."""
         if rank.state in OVER or rank.reason:
             return []
-        rank.desired = desired
+        if desired != rank.desired:
+            rank.desired, rank.held_since = desired, None
         self._save(rank)
         if rank.state in LIVE:
             return [events.Steer(rank.key, desired)]
@@ -73,12 +74,12 @@ class Roster:
         logger.info("%s: starting", rank.key)
         return [events.Launch(rank.key, rank.endpoint, rank.desired)]
 
-    def give_back(self, rank: Rank) -> list[Effect]:
-        """To the queue: its worker writes a checkpoint and ends."""
+    def leave(self, rank: Rank, reason: Reason) -> list[Effect]:
+        """For a reason of this agent's: its worker writes a checkpoint and ends."""
         if rank.state in OVER or rank.reason:
             return []
         effects = self.steer(rank, "stopped")
-        rank.reason = "owner_returned"
+        rank.reason = reason
         self._save(rank)
         return effects
 
@@ -193,7 +194,7 @@ class Roster:
         state = MOVES.get((rank.state, type(report)))
         if state != "running" and state != "paused":
             return []
-        rank.state = state
+        rank.state, rank.held_since = state, None
         if isinstance(report, events.Started):
             told = TaskState(**rank.key._asdict(), state=state, provenance=report.provenance)
         else:

@@ -57,7 +57,7 @@ class Agent:
         self._checkpoints = Checkpoints(workdir.checkpoints)
         self._kept = Kept(workdir.kept)
         self._outbox = Outbox(workdir.outbox)
-        self._session = Session(identity, self._outbox, Machine(gpus))
+        self._session = Session(identity, self._outbox, Machine(gpus), settings.hold_limit)
         headers = {"Authorization": f"Bearer {server.token}", "Client-ID": identity.client_id}
         self._link = Link(server.urls, headers, server.context, self)
         self._supervisor = Supervisor(

@@ -29,7 +29,7 @@ from aifarm_agent.events import (
 )
 from aifarm_agent.flow import Flow
 from aifarm_agent.outbox import Outbox
-from aifarm_agent.rank import HELD, Rank
+from aifarm_agent.rank import HELD, HOLD_LIMIT, Rank
 from aifarm_agent.roster import Roster
 
 logger = logging.getLogger(__name__)
@@ -49,9 +49,14 @@ class Session:
     """One agent's side of the protocol, over any number of connections."""
 
     def __init__(
-        self, identity: Identity, outbox: Outbox, resources: Callable[[], wire.Resources]
+        self,
+        identity: Identity,
+        outbox: Outbox,
+        resources: Callable[[], wire.Resources],
+        hold_limit: float = HOLD_LIMIT,
     ) -> None:
         self._identity = identity
+        self._hold_limit = hold_limit
         self._outbox = outbox
         self._resources = resources
         self._roster = Roster(outbox)
@@ -113,14 +118,30 @@ class Session:
             if self._link == "up" and now >= self._next_heartbeat:
                 self._next_heartbeat = now + self._heartbeat
                 effects.append(Send(self._pulse()))
+            for rank in self.ranks.values():
+                effects += self._vacate(rank, now)
             self._flow.resend_stalled(now)
             return effects + self._pump(now)
 
     def due(self) -> float:
         """When `tick` has something to do, or infinity."""
+        held = (rank.held_until(self._hold_limit) for rank in self.ranks.values() if rank.held)
+        here = min([self._flush_at, *held])
         if self._link == "down":
-            return self._flush_at
-        return min(self._flush_at, self._next_heartbeat, self._flow.due())
+            return here
+        return min(here, self._next_heartbeat, self._flow.due())
+
+    def _vacate(self, rank: Rank, now: float) -> list[Effect]:
+        """Ends a worker that was held for its limit. While the server is away, too: what it will
+        be told is the same."""
+        if not rank.held:
+            return []
+        if rank.held_since is None:
+            rank.held_since = now
+        if now < rank.held_until(self._hold_limit):
+            return []
+        logger.info("%s: held for its limit", rank.key)
+        return self._roster.leave(rank, "vacated")
 
     def _pulse(self) -> wire.Heartbeat:
         seen = self._resources()
@@ -188,7 +209,7 @@ class Session:
         effects: list[Effect] = [] if self._link == "down" else [Send(wire.Lending(lends=False))]
         with self._outbox.transaction():
             for rank in self.ranks.values():
-                effects += self._roster.give_back(rank)
+                effects += self._roster.leave(rank, "owner_returned")
         return effects
 
     def wants_log(self, key: RankKey) -> bool:
@@ -248,6 +269,7 @@ class Session:
             keeps=farm.rank == 0 and bool(farm.program.outputs),
             gang=farm.world_size > 1,
             endpoint=farm.endpoint,
+            hold_seconds=_seconds(task.config.get("hold_seconds")),
         )
         effects.append(Prepare(key, task))
         if farm.world_size > 1 and farm.rank == 0 and farm.endpoint is None:
@@ -303,3 +325,9 @@ class Session:
         wire.TaskResultAck: _on_result_ack,
         wire.ErrorMessage: _on_error,
     }
+
+
+def _seconds(value: object) -> float | None:
+    """What a task's config says, if it is a duration: the config of a script is its own."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and value >= 0 else None

@@ -31,7 +31,7 @@ from aifarm.core.placement import Capacity
 from aifarm.core.task import Command, Note, RankKey, Task
 
 _ATTEMPT_ENDS = frozenset(
-    {"attempt_lost", "attempt_failed", "returned", "completed", "failed", "stopped"}
+    {"attempt_lost", "attempt_failed", "returned", "vacated", "completed", "failed", "stopped"}
 )
 
 _ROUTINE = frozenset({"checkpoint"})

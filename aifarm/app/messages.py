@@ -237,7 +237,7 @@ def _result(draft: Draft, key: RankKey, message: TaskResult) -> list[ServerMessa
         case "completed":
             cause = Cause.COMPLETED
         case "stopped":
-            cause = Cause.STOPPED
+            cause = Cause.VACATED if message.cause == "vacated" else Cause.STOPPED
         case _:
             cause = _CAUSES.get(message.cause or "", Cause.USER_ERROR)
     if current and key.rank == 0 and message.status == "completed":

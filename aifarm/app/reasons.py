@@ -1,6 +1,7 @@
 """Why a task waits, as the API shows it."""
 
 from aifarm.app.records import TaskRecord
+from aifarm.core.task import State
 from aifarm.core.why import Explanation, Miss
 from aifarm.wire import rest
 
@@ -14,7 +15,9 @@ def why(record: TaskRecord, explained: Explanation | None) -> rest.Why:
     """`explained`: None where the task does not wait."""
     task_id, status = record.task.id, record.task.state.value
     if explained is None:
-        return rest.Why(task_id, status, f"It does not wait: it is {status}.", [])
+        paused = record.task.state is State.PAUSED and not record.task.ranks
+        words = "it is paused and holds no client; resume it" if paused else f"it is {status}"
+        return rest.Why(task_id, status, f"It does not wait: {words}.", [])
     return rest.Why(
         id=task_id,
         status=status,

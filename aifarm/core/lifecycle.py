@@ -166,6 +166,8 @@ def _end_attempt(task: Task, but: int | None, cause: Cause, message: str, at: fl
         outcome = _requeue(failed, "attempt_failed", words, at)
     elif cause is Cause.OWNER_RETURNED:
         outcome = _requeue(task, "returned", message, at)
+    elif cause is Cause.VACATED:
+        outcome = _requeue(task, "vacated", message, at)
     else:
         outcome = _finish(task, State.FAILED, cause, message, at)
     return replace(outcome, commands=commands + outcome.commands)
@@ -230,7 +232,7 @@ def _rank_ended(task: Task, event: RankEnded) -> Step:
     who = f"{rank.client_id}: " if task.world_size == 1 else f"rank {event.rank}: "
     if event.cut_off:
         return _cut_off(task, event)
-    if event.cause not in (Cause.COMPLETED, Cause.STOPPED):
+    if event.cause not in (Cause.COMPLETED, Cause.STOPPED, Cause.VACATED):
         words = event.message or event.cause.value
         return _end_attempt(task, event.rank, event.cause, f"{who}{words.rstrip('.')}.", event.at)
     if event.cause is Cause.STOPPED and task.desired is not Desired.STOPPED:
@@ -242,10 +244,13 @@ def _rank_ended(task: Task, event: RankEnded) -> Step:
         return Step(replace(ended, state=_observed_state(ended), updated_at=event.at))
     if all(rank.phase is Phase.COMPLETED for rank in ended.ranks):
         return _finish(ended, State.COMPLETED, Cause.COMPLETED, None, event.at)
-    if task.desired is not Desired.STOPPED:
+    if task.desired is Desired.STOPPED:
+        return _finish(ended, State.STOPPED, Cause.STOPPED, None, event.at)
+    if any(rank.phase is Phase.CUT_OFF for rank in ended.ranks):
         words = "The ranks lost contact with each other."
         return _end_attempt(ended, event.rank, Cause.AGENT_LOST, words, event.at)
-    return _finish(ended, State.STOPPED, Cause.STOPPED, None, event.at)
+    words = event.message or f"Held for its limit: it no longer holds {_clients(task)}."
+    return _end_attempt(ended, event.rank, Cause.VACATED, words, event.at)
 
 
 def _cut_off(task: Task, event: RankEnded) -> Step:

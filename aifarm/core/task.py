@@ -36,6 +36,7 @@ class Cause(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     AGENT_LOST = "agent_lost"
     OWNER_RETURNED = "owner_returned"
+    VACATED = "vacated"
     STOPPED = "stopped"
     PACKAGE_INVALID = "package_invalid"
     TIMEOUT = "timeout"
@@ -164,8 +165,9 @@ class Observed(OfRank, frozen=True, kw_only=True):
 
 
 class RankEnded(OfRank, frozen=True, kw_only=True):
-    """A rank's worker is gone for good: `cause` completed, stopped, or why it failed.
+    """A rank's worker is gone for good: `cause` completed, stopped, vacated, or why it failed.
 
+    Vacated: it was held for its limit, and let go of its client after a checkpoint.
     `cut_off`: it ended because its peers were gone, so the reason is to be had from them.
     """
 

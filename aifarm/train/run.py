@@ -55,6 +55,7 @@ class Run:
         self.progress = 0.0
         self.seconds_before = 0.0  # of training, in earlier attempts
         self.time_is_up = False
+        self.stopping = False  # whether `should_stop` has said so
 
         self._checkpoints = folder / "checkpoints"
         self._journal = journal or NoJournal()
@@ -172,7 +173,8 @@ class Run:
         if desired == RUNNING:
             self._observe(RUNNING)
         self._checked_at = time.monotonic()
-        return desired == STOPPED
+        self.stopping = desired == STOPPED
+        return self.stopping
 
     def checkpoint_due(self, epoch_end: bool = False) -> bool:
         """Whether it is time for a checkpoint; the same answer on every rank.

@@ -40,5 +40,8 @@ def train(run: Run, folder: Path, entry: str, args: list[str]) -> dict[str, floa
     except SystemExit as left:
         if left.code not in (None, 0):
             raise Failed(f"{entry} ended with exit status {left.code}") from left
+    if run.stopping:  # it left its own loop as it was asked to: that is no end of the training
+        run.settle()
+        return None
     run.finish()
     return run.latest_metrics()

@@ -69,6 +69,9 @@ SETTINGS = {
     "checkpoint_seconds": Setting(
         None, lambda v: _is_number(v) and v >= 0, "a number of seconds, 0 or more"
     ),
+    "hold_seconds": Setting(
+        None, lambda v: _is_number(v) and v >= 0, "a number of seconds, 0 or more"
+    ),
     "verify_resume": Setting(True, lambda v: isinstance(v, bool), "true or false"),
 }
 

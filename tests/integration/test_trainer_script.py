@@ -144,6 +144,26 @@ def test_a_script_runs_in_a_folder_of_its_own_with_progress_and_pause(warm, pack
     assert started["provenance"]["argv"][1:] == ["train.py", "--epochs", "1"]
 
 
+def test_a_loop_of_its_own_that_obeys_a_stop_is_stopped_not_finished(warm, tmp_path):
+    source = """
+import aifarm.train
+
+run = aifarm.train.current()
+step = 0
+while not run.should_stop():
+    step += 1
+    run.report(step=step, loss=1.0)
+run.checkpoint({"model": {}, "step": step}, wait=True)
+"""
+    (tmp_path / "train.py").write_text(source)
+    (folder,) = start(warm, tmp_path)
+    folder.wait_for_step(1)
+    folder.desire("stopped")
+    last, exit_line = folder.wait_for_end()
+    assert (last["type"], exit_line["code"]) == ("stopped", 0)
+    assert folder.of("checkpoint")[-1]["step"] == last["step"]
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

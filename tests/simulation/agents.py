@@ -24,6 +24,7 @@ from simulation.network import Channel
 from simulation.server import SimServer
 
 CHECKPOINT_EVERY = 5
+HOLD_LIMIT = 20.0
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Worker:
     observed: str = ""
     alive: bool = True
     died: bool = False
+    stopped: bool = False
     journal: list[Any] = field(default_factory=list)
 
     def write(self, report: Any) -> None:
@@ -81,6 +83,7 @@ class Worker:
     def end(self, report: Any) -> None:
         self.write(report)
         self.alive = False
+        self.stopped = isinstance(report, events.Stopped)
         self.died = not isinstance(report, events.Finished | events.Stopped)
 
     def vanish(self) -> None:
@@ -122,7 +125,7 @@ class SimAgent:
     def start(self) -> None:
         self._outbox = Outbox(self._database)
         identity = Identity(self.name, f"machine-{self.name}", f"boot-{self._boots}", "", "1", {})
-        self.session = Session(identity, self._outbox, self._resources)
+        self.session = Session(identity, self._outbox, self._resources, hold_limit=HOLD_LIMIT)
         self.session.restored(
             events.Restored(RankKey(*stored.key), stored.key in self.workers)
             for stored in self._outbox.ranks()
@@ -203,11 +206,14 @@ class SimAgent:
         self._read_journals()
 
     def _gangs_notice(self) -> None:
-        """A rank of a gang whose peers died ends, as a collective that fails makes it."""
+        """A rank of a gang whose peers died ends, as a collective that fails makes it; one of
+        whose peers stopped agrees to stop."""
         for worker in self.workers.values():
             peers = [peer for key, peer in self._launched.items() if key[:2] == worker.key[:2]]
             if worker.alive and any(peer.died for peer in peers):
                 worker.end(events.Failed("peers_lost", "lost contact with its peers"))
+            elif any(peer.stopped for peer in peers):
+                worker.desired = "stopped"
 
     def _read_journals(self) -> None:
         for key, worker in list(self.workers.items()):

@@ -9,6 +9,7 @@ from aifarm_agent import events
 from aifarm_agent.batches import output_messages
 from aifarm_agent.events import Checkpoint, Identity, Mark, RankKey, Restored
 from aifarm_agent.outbox import Outbox
+from aifarm_agent.rank import HOLD_LIMIT
 from aifarm_agent.session import Session
 
 KEY = RankKey("t1", 1, 0)
@@ -17,13 +18,13 @@ CHECKPOINT = Checkpoint("/run/step.pt", 3, 9, SHA)
 ENDPOINT = wire.Endpoint("10.0.0.1", 29_500)
 
 
-def assignment(key=KEY, **farm):
+def assignment(key=KEY, config=None, **farm):
     package = wire.PackageRef("model", "1", SHA, 1)
     fields = {"attempt": key.attempt, "rank": key.rank, "world_size": 1, "package": package} | farm
     task = wire.AssignedTask(
         id=key.task_id,
         type="training",
-        config={},
+        config=config or {},
         requirements=Requirements(),
         farm=wire.FarmAssignment(**fields),
     )
@@ -423,6 +424,67 @@ def test_a_task_that_finishes_while_it_is_given_back_is_completed(agent):
     agent.session.give_back(agent.now)
     (result,) = agent.report(events.Finished()).said()
     assert result.status == "completed"
+
+
+def held(agent, **config):
+    agent.run(**config).receive(wire.Control(action="pause", task_id="t1", attempt=1))
+    agent.report(events.Paused(7)).take()
+    return agent
+
+
+def test_a_task_that_is_held_for_its_limit_leaves_after_a_checkpoint(agent):
+    held(agent)
+    assert agent.session.due() == 0.0
+    assert agent.wait(0).take(events.Steer) == []
+    assert agent.wait(HOLD_LIMIT - 1).take(events.Steer) == []
+    assert agent.wait(1).take(events.Steer) == [events.Steer(KEY, "stopped")]
+    agent.receive(wire.Control(action="resume", task_id="t1", attempt=1))  # too late
+    assert agent.take(events.Steer) == []
+    agent.report(events.CheckpointWritten(CHECKPOINT), events.Stopped(7))
+    assert agent.take(events.Send) == []
+    *_, result = agent.report(events.CheckpointStored("u1", CHECKPOINT)).said()
+    assert (result.status, result.cause) == ("stopped", "vacated")
+
+
+def test_a_task_may_ask_to_be_held_for_less_but_not_for_more(agent):
+    held(agent, config={"hold_seconds": 10})
+    assert agent.wait(0).wait(10).take(events.Steer) == [events.Steer(KEY, "stopped")]
+    other = Agent()
+    other.connect()
+    held(other, config={"hold_seconds": 10 * HOLD_LIMIT})
+    assert other.wait(0).wait(HOLD_LIMIT).take(events.Steer) == [events.Steer(KEY, "stopped")]
+
+
+def test_a_resume_begins_the_time_on_hold_anew(agent):
+    held(agent).wait(0).wait(HOLD_LIMIT - 1)
+    agent.receive(wire.Control(action="resume", task_id="t1", attempt=1))
+    agent.report(events.Running(7)).receive(
+        wire.Control(action="pause", task_id="t1", attempt=1)
+    ).report(events.Paused(8)).wait(0).take()
+    assert agent.wait(HOLD_LIMIT - 1).take(events.Steer) == []
+    assert agent.wait(1).take(events.Steer) == [events.Steer(KEY, "stopped")]
+
+
+def test_a_held_task_leaves_while_the_server_is_away(agent):
+    held(agent).wait(0)
+    agent.session.disconnected(agent.now)
+    assert agent.session.due() == agent.now + HOLD_LIMIT
+    assert agent.wait(HOLD_LIMIT).take(events.Steer) == [events.Steer(KEY, "stopped")]
+
+
+def test_a_held_rank_whose_gang_leaves_says_the_same_as_the_others(agent):
+    (result,) = held(agent).report(events.Stopped(7)).said()
+    assert (result.status, result.cause) == ("stopped", "vacated")
+
+
+def test_how_long_a_task_may_be_held_outlives_its_agent():
+    outbox = Outbox(":memory:")
+    before = Agent(outbox)
+    before.connect()
+    held(before, config={"hold_seconds": 10})
+    after = Agent(outbox)
+    after.session.restored([Restored(KEY, True)])
+    assert after.wait(0).wait(10).take(events.Steer) == [events.Steer(KEY, "stopped")]
 
 
 def test_a_lost_worker_is_told_on_return():

@@ -209,6 +209,12 @@ class FarmMachine(RuleBasedStateMachine):
         else:
             self.world.end(key, worker, cause)
 
+    @precondition(has_workers)
+    @rule(data=st.data())
+    def vacate(self, data: st.DataObject) -> None:
+        _, key, worker = self.some_worker(data)
+        self.world.vacate(key, worker)
+
     @rule(data=st.data(), what=st.sampled_from(["ask", "progress", "completed", "failed"]))
     def page_speaks(self, data: st.DataObject, what: str) -> None:
         page = self.some(data, Page)

@@ -67,7 +67,7 @@ def every_event(task: Task) -> Iterator[TaskEvent]:
 
 def gang_events(task: Task) -> Iterator[TaskEvent]:
     """Without what a single task shows as well: with all of it three ranks would take minutes."""
-    ends = (Cause.COMPLETED, Cause.STOPPED, Cause.USER_ERROR)
+    ends = (Cause.COMPLETED, Cause.STOPPED, Cause.VACATED, Cause.USER_ERROR)
     for event in every_event(task):
         match event:
             case RankEnded(cut_off=False, cause=cause) if cause not in ends:
@@ -377,6 +377,26 @@ def test_an_owner_s_return_is_free() -> None:
         assert (life.state, life.task.losses, life.task.failures) == (State.PENDING, 0, 0)
 
 
+def test_a_task_that_was_held_for_its_limit_stays_paused_and_holds_no_client() -> None:
+    life = running().wish(Desired.PAUSED).holds().ends(Cause.VACATED)
+    assert (life.state, life.task.ranks, life.task.waiting) == (State.PAUSED, (), False)
+    assert life.story == "Held for its limit: it no longer holds c0. The task stays paused."
+    life.wish(Desired.RUNNING)
+    assert (life.state, life.task.waiting) == (State.PENDING, True)
+    assert (life.place().task.attempt, life.task.losses, life.task.failures) == (2, 0, 0)
+
+
+def test_a_resume_that_comes_too_late_makes_one_new_attempt() -> None:
+    life = running().wish(Desired.PAUSED).holds().wish(Desired.RUNNING).ends(Cause.VACATED)
+    assert (life.state, life.task.waiting) == (State.PENDING, True)
+    assert life.place().task.attempt == 2
+
+
+def test_a_stop_that_comes_while_it_is_vacated_is_a_stop() -> None:
+    life = running().wish(Desired.PAUSED).holds().wish(Desired.STOPPED).ends(Cause.VACATED)
+    assert (life.state, life.task.cause) == (State.STOPPED, Cause.STOPPED)
+
+
 def test_a_client_that_stops_unasked_gives_the_task_back() -> None:
     life = running().ends(Cause.STOPPED)
     assert (life.state, life.task.losses, life.task.failures) == (State.PENDING, 0, 0)
@@ -598,3 +618,18 @@ def test_a_gang_is_stopped_when_every_rank_is() -> None:
     life.ends(Cause.STOPPED, 0).ends(Cause.COMPLETED, 1)
     assert life.state is State.RUNNING
     assert life.ends(Cause.STOPPED, 2).state is State.STOPPED
+
+
+def test_a_gang_is_vacated_when_every_rank_has_let_go() -> None:
+    """Nobody is withdrawn before: rank 0 still stores the checkpoint when the others are gone."""
+    life = gang().wish(Desired.PAUSED).holds(0).holds(1).holds(2)
+    assert life.ends(Cause.VACATED, 1).last.commands == ()
+    assert life.ends(Cause.VACATED, 2).checkpoint().state is State.PAUSED
+    assert life.task.ranks
+    assert life.ends(Cause.VACATED, 0).last.commands == ()
+    assert (life.state, life.task.ranks) == (State.PAUSED, ())
+
+
+def test_a_rank_that_is_lost_while_its_gang_is_vacated_costs_no_more_than_ever() -> None:
+    life = gang(2).wish(Desired.PAUSED).holds(0).holds(1).ends(Cause.VACATED, 0).lost(1)
+    assert (life.state, life.task.ranks, life.task.losses) == (State.PAUSED, (), 1)
