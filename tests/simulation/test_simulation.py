@@ -21,7 +21,7 @@ from aifarm.store import open_store
 from aifarm.wire.requests import CreateTask, RequirementsBody, UpdateStatus
 from aifarm_agent.events import RankKey
 from databases import Cluster
-from simulation.agents import SimAgent, Worker
+from simulation.agents import HOLD_LIMIT, SimAgent, Worker
 from simulation.clockwork import Clockwork
 from simulation.server import USERS, SimServer
 
@@ -133,6 +133,15 @@ class World:
         record = self.server.ask(operations.create_task(body, user, frozenset(), None))
         if hasattr(record, "task"):
             self.submitted.add(record.task.id)
+            if self.chance.random() < 0.3:
+                self._rest(record.task.id)
+
+    def _rest(self, task_id: str) -> None:
+        """Somebody pauses it while it runs, and lets it go on about when it is vacated."""
+        paused = self.chance.uniform(1, 60)
+        self.clock.after(paused, lambda: self._set(task_id, "paused"))
+        resumed = paused + HOLD_LIMIT + self.chance.uniform(-15, 15)
+        self.clock.after(resumed, lambda: self._set(task_id, "running"))
 
     def _control(self) -> None:
         if self.submitted:
