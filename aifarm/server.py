@@ -47,7 +47,8 @@ from aifarm.web.tokens import new_secret
 log = logging.getLogger(__name__)
 
 TIDY_SECONDS = 3600.0
-"""Between two rounds of throwing away what is no longer kept."""
+THIN_SECONDS = 60.0
+"""Between two rounds of throwing away what is no longer kept: of everything, of checkpoints."""
 
 BLOCKING_THREADS = 4
 """Threads for reads and artifact I/O: enough to keep a disk busy, few beside the loop."""
@@ -362,11 +363,15 @@ async def _keep_house(facade: Facade, executor: ThreadPoolExecutor) -> None:
         return await loop.run_in_executor(executor, partial(function, *args, **options))
 
     keeper = Housekeeper(facade.store, facade.artifacts, facade.clock, facade.write, read)
+    tidied = -TIDY_SECONDS
     while True:
         try:
-            await keeper.tidy()
+            await keeper.thin()
+            if time.monotonic() >= tidied + TIDY_SECONDS:
+                tidied = time.monotonic()
+                await keeper.tidy()
         except FarmError as error:
             log.warning("tidying up is put off: %s", error.message)
         except Exception:
             log.exception("tidying up failed, and is tried again later")
-        await asyncio.sleep(TIDY_SECONDS)
+        await asyncio.sleep(THIN_SECONDS)

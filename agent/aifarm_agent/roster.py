@@ -225,6 +225,7 @@ class Roster:
                 progress=stored.progress,
                 metrics=stored.metrics,
                 final=stored.final,
+                best=stored.best,
             ),
         )
         return self._done(rank, stored)

@@ -28,6 +28,8 @@ REPLACED_KEPT = 900.0
 """Seconds for which the bytes of an output stay that a newer version replaced: who downloads them
 may come to an end. Rows speak of an output's bytes from the first to the last, so that no upload
 is taken for a stray."""
+SURPLUS_KEPT = 600.0
+"""Seconds for which a checkpoint outlives its place among the newest: a download of it may end."""
 
 STRAYS_KEPT = DAY
 """Seconds for which an upload may be without an end, and bytes without a row."""
@@ -62,6 +64,14 @@ class Housekeeper:
             keys = await self._write(give_up(upload.id))
             await self._read(discard, self._artifacts, keys)
         await self._sweep(now)
+
+    async def thin(self) -> None:
+        """Of a task that runs the two newest checkpoints and the best stay; once it is over, the
+        newest and the best. Pinned and final ones stay, and those that another began with."""
+        before = self._clock() - SURPLUS_KEPT
+        for checkpoint_id in await self._read(self._store.surplus, before):
+            keys = await self._write(let_go(checkpoint_id))
+            await self._read(discard, self._artifacts, keys)
 
     async def _sweep(self, now: float) -> None:
         """Bytes are written before the row that speaks of them, so strays get their time."""
@@ -120,6 +130,25 @@ def purge(task_id: str, before: float) -> Operation:
         draft.put("purge_task", task_id)
         draft.note(Note("purged", f"Task {task_id} was in the trash for its time and is gone."))
         return freed
+
+    return operation
+
+
+def let_go(checkpoint_id: str) -> Operation:
+    """Forgets a checkpoint, unless somebody needs it meanwhile. The value: where its bytes lie, if
+    it was forgotten."""
+
+    def operation(draft: Draft) -> list[str]:
+        found = draft.store.checkpoint(checkpoint_id)
+        needed = any(
+            record.checkpoint is not None and record.checkpoint.id == checkpoint_id
+            for record in draft.records.values()
+        )
+        if found is None or found.pinned or needed or draft.is_out("checkpoint", checkpoint_id):
+            return []
+        draft.take_out("checkpoint", checkpoint_id)
+        draft.put("drop_checkpoint", checkpoint_id)
+        return [found.key]
 
     return operation
 

@@ -7,6 +7,9 @@ from aifarm.app.errors import Conflict, NotFound
 from aifarm.app.records import CheckpointRecord, TaskRecord
 from aifarm.wire.agent import CheckpointRef
 
+BEST = ":best"
+"""After a task's id: its best checkpoint, not its latest."""
+
 
 def task_record(draft: Draft, task_id: str, field: str = "task_id") -> TaskRecord:
     """A task of any state. Raises NotFound, also for one in the trash."""
@@ -40,7 +43,8 @@ def checkpoint_of(draft: Draft, task_id: str, checkpoint_id: str) -> CheckpointR
 
 
 def checkpoint_to_begin_with(draft: Draft, which: str) -> CheckpointRecord:
-    """A checkpoint by its id, or the one that a task of this id would resume from.
+    """A checkpoint by its id, the one that a task of this id would resume from, or the best one of
+    a task ("ID:best").
 
     Raises NotFound, also where it belongs to a task in the trash, and Conflict.
     """
@@ -48,15 +52,28 @@ def checkpoint_to_begin_with(draft: Draft, which: str) -> CheckpointRecord:
     if found is not None:
         task_record(draft, found.task_id, "from_checkpoint")
         return found
+    task_id = which.removesuffix(BEST)
     try:
-        record = task_record(draft, which)
+        record = task_record(draft, task_id)
     except NotFound:
-        words = f"There is no checkpoint and no task {which}."
+        words = f"There is no checkpoint and no task {task_id}."
         raise NotFound(words, field="from_checkpoint") from None
+    if which != task_id:
+        return _best(draft, task_id)
     found = _checkpoint(draft, record.checkpoint.id) if record.checkpoint is not None else None
     if found is None:
         raise Conflict(f"Task {which} has no checkpoint yet.", field="from_checkpoint")
     return found
+
+
+def _best(draft: Draft, task_id: str) -> CheckpointRecord:
+    for one in draft.store.checkpoints(task_id):
+        if one.best and not draft.is_out("checkpoint", one.id):
+            return one
+    raise Conflict(
+        f"Task {task_id} has no best checkpoint: its config names none, or it has not come to one.",
+        field="from_checkpoint",
+    )
 
 
 def _checkpoint(draft: Draft, checkpoint_id: str) -> CheckpointRecord | None:

@@ -186,6 +186,7 @@ def _checkpoint(draft: Draft, key: RankKey, message: TaskCheckpoint) -> list[Ser
         progress=message.progress,
         metrics=message.metrics,
         final=message.final,
+        best=message.best,
     )
     draft.put("put_checkpoint", checkpoint)
     draft.drop_upload(upload.id)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, NotFound
-from aifarm.app.lookup import checkpoint_of, checkpoint_to_begin_with, ref_of, task_record
+from aifarm.app.lookup import BEST, checkpoint_of, checkpoint_to_begin_with, ref_of, task_record
 from aifarm.app.records import (
     About,
     CheckpointRecord,
@@ -114,6 +114,8 @@ def retry_task(
         if body.from_checkpoint == "latest":
             if parent.checkpoint is not None:
                 checkpoint = checkpoint_of(draft, task_id, parent.checkpoint.id)
+        elif body.from_checkpoint == "best":
+            checkpoint = checkpoint_to_begin_with(draft, task_id + BEST)
         elif body.from_checkpoint is not None:
             checkpoint = checkpoint_of(draft, task_id, body.from_checkpoint)
         package = parent.spec.package

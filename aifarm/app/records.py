@@ -149,7 +149,8 @@ class UploadRecord(Struct, frozen=True):
 
 
 class CheckpointRecord(Struct, frozen=True):
-    """A committed checkpoint; its bytes are the parts under `key`, in order."""
+    """A committed checkpoint; its bytes are the parts under `key`, in order. `best`: none before
+    it was better, by the metric that its task names."""
 
     id: str
     task_id: str
@@ -165,6 +166,7 @@ class CheckpointRecord(Struct, frozen=True):
     metrics: Metrics = {}
     final: bool = False
     pinned: bool = False
+    best: bool = False
 
 
 class OutputRecord(Struct, frozen=True):

@@ -257,6 +257,7 @@ def checkpoint_full(checkpoint: CheckpointRecord) -> rest.CheckpointFull:
         path=f"/api/v2/tasks/{checkpoint.task_id}/checkpoints/{checkpoint.id}/data",
         created_at=utc(checkpoint.created_at),
         pinned=checkpoint.pinned,
+        best=checkpoint.best,
     )
 
 

@@ -46,7 +46,7 @@ def stop(farm: "Farm", task_ids: tuple[str, ...], reason: str | None) -> int:
     "--from",
     "from_checkpoint",
     metavar="CHECKPOINT",
-    help='The id of a checkpoint, or "start"; default: the latest.',
+    help='The id of a checkpoint, "best" or "start"; default: the latest.',
 )
 @on_farm
 def retry(farm: "Farm", task_ids: tuple[str, ...], from_checkpoint: str | None) -> None:

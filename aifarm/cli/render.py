@@ -144,6 +144,7 @@ def clients(found: Sequence[ClientFull]) -> None:
 
 
 def checkpoints(found: Sequence[CheckpointFull], task_id: str) -> None:
+    best = next((one for one in found if one.best), None)
     table(
         found,
         f"Task {task_id[:8]} has no checkpoint yet: the first follows an epoch.",
@@ -154,7 +155,7 @@ def checkpoints(found: Sequence[CheckpointFull], task_id: str) -> None:
             "PROGRESS": lambda one: f"{one.progress:.0f} %",
             "SIZE": lambda one: size(one.size),
             "METRICS": lambda one: metrics(one.metrics),
-            "KEPT": lambda one: " ".join(["pinned"] * one.pinned + ["final"] * one.final) or NONE,
+            "KEPT": lambda one: _kept(one, best) or NONE,
             "AGE": lambda one: ago(one.created_at),
         },
         spare=("METRICS", "EPOCH"),
@@ -172,6 +173,10 @@ def outputs(found: Sequence[OutputFull], task_id: str) -> None:
             "AGE": lambda one: ago(one.created_at),
         },
     )
+
+
+def _kept(one: CheckpointFull, best: CheckpointFull | None) -> str:
+    return " ".join(["pinned"] * one.pinned + ["best"] * (one is best) + ["final"] * one.final)
 
 
 def curves(history: History, task_id: str) -> None:

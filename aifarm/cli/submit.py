@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @click.option(
     "--from-checkpoint",
     metavar="ID",
-    help="Begin with this checkpoint, or with the latest of this task.",
+    help="Begin with this checkpoint, or with the latest of this task (ID:best: its best).",
 )
 @click.option("--location", metavar="URL", help="Where the package is, if not on the farm.")
 @click.option("--check", is_flag=True, help="Submit nothing: say where it would run, and when.")

@@ -17,7 +17,7 @@ class Checkpoint:
     """What a task resumes from, or ended with.
 
     `size` in bytes, `progress` in percent, `metrics` as they were at `step`; `final`: made by a
-    completed training.
+    completed training; `best`: none before it was better, so that the newest such one is the best.
     """
 
     def __init__(self, http: Http, task_id: str, info: CheckpointFull) -> None:
@@ -59,6 +59,10 @@ class Checkpoint:
     @property
     def final(self) -> bool:
         return self.info.final
+
+    @property
+    def best(self) -> bool:
+        return self.info.best
 
     @property
     def created_at(self) -> datetime:

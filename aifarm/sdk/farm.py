@@ -207,8 +207,9 @@ class Farm:
         `distributed`. `config` holds your own hyperparameters, `env` variables for the training
         process, whose values only you and administrators see. `max_retries` counts failures of
         your code; a lost client costs none. `best` says which end of a metric is the good one.
-        `from_checkpoint` is the id of a checkpoint to begin with, or of a task, for its latest;
-        that task becomes the `parent`. `environment` is a Python that clients advertise by name.
+        `from_checkpoint` is the id of a checkpoint to begin with, or of a task, for its latest
+        ("ID:best": its best); that task becomes the `parent`. `environment` is a Python
+        that clients advertise by name.
 
         For a script: `args` are its command line, `resume_args` are added to it from the second
         attempt on; `outputs` are globs of the files to keep, with checkpoints and at every end;

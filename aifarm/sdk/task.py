@@ -162,8 +162,8 @@ class Task:
     def retry(self, from_checkpoint: str | None = "latest") -> "Task":
         """A new task like this one, which is its `parent`, once this one is over.
 
-        It goes on from the latest checkpoint, from the one with this id, or with None from the
-        start. Raises Conflict while this one is not over.
+        It goes on from the "latest" checkpoint, the "best", the one with this id, or with None
+        from the start. Raises Conflict while this one is not over.
         """
         body = exactly(requests.RetryTask, from_checkpoint=from_checkpoint)
         made = self._http.send(calls.retry_task(self.id, body, str(uuid4())))

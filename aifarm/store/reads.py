@@ -26,7 +26,7 @@ from aifarm.app.records import (
 from aifarm.app.search import Position, Search
 from aifarm.core.client import Hold
 from aifarm.core.task import FINAL, RankKey, State
-from aifarm.store import curves, samples, tables
+from aifarm.store import curves, retention, samples, tables
 from aifarm.store.database import Database
 from aifarm.store.errors import StoreConflict, StoreUnavailable
 from aifarm.store.rows import (
@@ -306,6 +306,11 @@ class Reads:
     def output(self, task_id: str, path: str) -> OutputRecord | None:
         row = self._row(tables.outputs, task_id=task_id, path=path)
         return None if row is None else OUTPUTS.record(row)
+
+    def surplus(self, before: float) -> list[str]:
+        """The ids of checkpoints made `before` this time that are no longer kept."""
+        with self._reading() as connection:
+            return list(connection.scalars(retention.surplus(before)))
 
     def artifact_keys(self) -> set[str]:
         """Where everything lies that a row speaks of."""

@@ -323,6 +323,7 @@ checkpoints = Table(
     Column("metrics", Json, nullable=False),
     Column("final", Boolean, nullable=False),
     Column("pinned", Boolean, nullable=False),
+    Column("best", Boolean, nullable=False),
 )
 Index("ix_checkpoints_task_id", checkpoints.c.task_id, checkpoints.c.created_at)
 

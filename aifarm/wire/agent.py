@@ -200,7 +200,10 @@ class TaskLog(AboutRank, tag="task_log", frozen=True, kw_only=True):
 
 
 class TaskCheckpoint(AboutRank, tag="task_checkpoint", frozen=True, kw_only=True):
-    """A checkpoint whose bytes are stored as `upload_id`; it exists once this is acknowledged."""
+    """A checkpoint whose bytes are stored as `upload_id`; it exists once this is acknowledged.
+
+    `best`: by the metric that its task names, up to now.
+    """
 
     upload_id: Identifier
     step: Natural
@@ -210,6 +213,7 @@ class TaskCheckpoint(AboutRank, tag="task_checkpoint", frozen=True, kw_only=True
     progress: Percent = 0.0
     metrics: Metrics = {}
     final: bool = False
+    best: bool = False
 
 
 class OutputFile(Struct, frozen=True):

@@ -58,7 +58,8 @@ class CreateTask(Request, frozen=True, kw_only=True):
     task's own code; a lost agent is always tried again.
 
     `from_checkpoint` is the id of a checkpoint to begin with, or of a task, for the one that this
-    would resume from; the task it belongs to becomes the `parent`, unless another is named.
+    would resume from, or "ID:best" for the best one of the task with this id; the task it belongs
+    to becomes the `parent`, unless another is named.
     `best` says which end of a metric is the good one; where it does not, that is the lowest for
     names with "loss" or "error" in them and the highest for others. `env` is set in the training
     process, beneath what the farm sets there itself; its values are shown to the submitter and
@@ -114,10 +115,10 @@ class EditTask(Request, frozen=True, kw_only=True):
 
 
 class RetryTask(Request, frozen=True, kw_only=True):
-    """POST /api/v2/tasks/{id}/retry. `from_checkpoint` is "latest", the id of one of the task's
-    checkpoints, or null to begin anew. A task without any checkpoint begins anew."""
+    """POST /api/v2/tasks/{id}/retry. `from_checkpoint` is "latest", "best", the id of one of the
+    task's checkpoints, or null to begin anew. A task without any checkpoint begins anew."""
 
-    from_checkpoint: Literal["latest"] | Identifier | None = "latest"
+    from_checkpoint: Literal["latest", "best"] | Identifier | None = "latest"
 
 
 class PinCheckpoint(Request, frozen=True, kw_only=True):

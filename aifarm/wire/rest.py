@@ -247,7 +247,8 @@ class MetricHistory(Struct, frozen=True):
 
 class CheckpointFull(Struct, frozen=True):
     """`path`: where GET finds its bytes, relative to the farm's URL. `pinned`: kept until it is
-    unpinned."""
+    unpinned. `best`: none before it was better, by the metric that the task's config names; the
+    latest such one is the task's best."""
 
     id: str
     attempt: int
@@ -261,6 +262,7 @@ class CheckpointFull(Struct, frozen=True):
     path: str
     created_at: Timestamp
     pinned: bool = False
+    best: bool = False
 
 
 class CheckpointList(Struct, frozen=True):

@@ -122,10 +122,16 @@ def test_a_repeated_task_goes_on_from_a_checkpoint_of_choice(
     with ScriptedAgent(shared_server, next(names)) as agent:
         agent.take()
         agent.running()
-        agent.checkpoint(b"early", step=1)
+        agent.checkpoint(b"early", step=1, best=True)
         agent.checkpoint(b"late", step=2)
         agent.end()
     late, early = first.checkpoints()
+    assert (late.best, early.best) == (False, True)
+    assert first.retry("best").info.from_checkpoint == early.id
+    best = farm.submit("model", from_checkpoint=f"{first.id}:best")
+    assert best.info.from_checkpoint == early.id
+    with pytest.raises(Conflict, match="no best checkpoint"):
+        farm.submit("model", from_checkpoint=f"{best.id}:best")
     again = first.retry()
     assert (again.parent, again.info.from_checkpoint) == (first.id, late.id)
     assert first.retry(early.id).info.from_checkpoint == early.id
@@ -137,7 +143,7 @@ def test_a_repeated_task_goes_on_from_a_checkpoint_of_choice(
     with pytest.raises(Conflict):
         early.delete()
     early.unpin()
-    farm.bulk("stop", [again, fork, *farm.tasks(parent=first.id)])
+    farm.bulk("stop", [again, fork, best, *farm.tasks(parent=first.id)])
     early.delete()
     assert [one.id for one in first.checkpoints()] == [late.id]
 

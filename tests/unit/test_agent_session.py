@@ -14,7 +14,7 @@ from aifarm_agent.session import Session
 
 KEY = RankKey("t1", 1, 0)
 SHA = "0" * 64
-CHECKPOINT = Checkpoint("/run/step.pt", 3, 9, SHA)
+CHECKPOINT = Checkpoint("/run/step.pt", 3, 9, SHA, best=True)
 ENDPOINT = wire.Endpoint("10.0.0.1", 29_500)
 
 
@@ -190,6 +190,7 @@ def test_a_result_waits_for_the_checkpoints_that_it_implies(agent):
     assert agent.report(events.Finished()).said() == []
     checkpoint, result = agent.report(events.CheckpointStored("u1", CHECKPOINT)).said()
     assert (checkpoint.upload_id, checkpoint.step, checkpoint.sha256) == ("u1", 3, SHA)
+    assert checkpoint.best
     assert (result.status, result.checkpoint_path) == ("completed", "/run/step.pt")
 
 

@@ -11,7 +11,7 @@ from aifarm.app import care, operations, outputs
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, FarmError, NotFound
 from aifarm.app.facade import Facade, Settings
-from aifarm.app.housekeeping import DAY, REPLACED_KEPT, Housekeeper, purge
+from aifarm.app.housekeeping import DAY, REPLACED_KEPT, SURPLUS_KEPT, Housekeeper, let_go, purge
 from aifarm.app.records import (
     AttemptRecord,
     CheckpointRecord,
@@ -98,8 +98,9 @@ class Farm:
     def checkpoint(self, task_id: str, name: str, **more: Any) -> str:
         key = f"checkpoints/{task_id}/{name}"
         part = self.artifacts.put_part(key, 0, name.encode())
+        step = more.pop("step", 1)
         record = CheckpointRecord(
-            name, task_id, 1, 1, part.size, part.sha256, key, (part,), self.now, **more
+            name, task_id, 1, step, part.size, part.sha256, key, (part,), self.now, **more
         )
         with self.store.transaction() as tx:
             tx.put_checkpoint(record)
@@ -186,6 +187,33 @@ async def test_a_checkpoint_outlives_its_task_for_those_who_began_with_it(farm: 
     farm.now += 8 * DAY
     await farm.keeper.tidy()
     assert farm.stored() == set()
+
+
+async def test_checkpoints_go_when_newer_ones_took_their_place_for_a_while(farm: Farm) -> None:
+    farm.over("t")
+    for step in range(4):
+        farm.checkpoint("t", f"c{step}", step=step, best=step == 1)
+        farm.now += 1
+    await farm.keeper.thin()
+    assert len(farm.stored()) == 4
+    farm.must(care.pin_checkpoint("t", "c0", True, ADA))
+    farm.now += SURPLUS_KEPT
+    await farm.keeper.thin()
+    kept = {"checkpoints/t/c0", "checkpoints/t/c1", "checkpoints/t/c3"}
+    assert farm.stored() == kept
+    assert farm.store.artifact_keys() == kept
+
+
+async def test_a_checkpoint_that_a_task_would_resume_from_is_no_surplus(farm: Farm) -> None:
+    farm.over("t")
+    farm.checkpoint("t", "c")
+    farm.checkpoint("t", "newer", step=2)
+    body = CreateTask(name="net", url="https://example.org/net.py", from_checkpoint="c")
+    child = farm.must(operations.create_task(body, ADA, frozenset(), None))
+    farm.now += SURPLUS_KEPT + 1
+    assert farm.must(let_go("c")) == []
+    farm.must(care.delete_task(child.task.id, ADA))
+    assert farm.must(let_go("c")) == ["checkpoints/t/c"]
 
 
 async def test_a_task_with_a_pinned_checkpoint_waits_in_the_trash(farm: Farm) -> None:

@@ -503,6 +503,35 @@ def test_checkpoints_are_listed_newest_first(store: Store) -> None:
     assert store.checkpoints("t") == made[::-1]
 
 
+def test_newest_best_final_and_pinned_checkpoints_are_no_surplus(store: Store) -> None:
+    def made(task_id: str, *marks: dict[str, bool]) -> list[CheckpointRecord]:
+        return [
+            CheckpointRecord(
+                f"{task_id}{n}", task_id, 1, n, 1, "0" * 64, f"k{n}", (), float(n), **mark
+            )
+            for n, mark in enumerate(marks)
+        ]
+
+    best, plain, pinned, final = {"best": True}, {}, {"pinned": True}, {"final": True}
+    child = new_task("child")
+    child = replace(child, spec=replace(child.spec, from_checkpoint="parent0"))
+    kept = [
+        *made("running", best, plain, best, plain, pinned, plain, plain),
+        *made("over", plain, final, plain, plain),
+        *made("parent", plain, plain),
+    ]
+    written(
+        store,
+        lambda tx: put_parent(tx, "running"),
+        lambda tx: tx.put_task(new_task("over", state=State.STOPPED), None),
+        lambda tx: tx.put_task(new_task("parent", state=State.FAILED), None),
+        lambda tx: tx.put_task(child, None),
+        *(lambda tx, one=one: tx.put_checkpoint(one) for one in kept),
+    )
+    assert set(store.surplus(100.0)) == {"running0", "running1", "running3", "over0", "over2"}
+    assert set(store.surplus(1.0)) == {"running0", "over0"}
+
+
 def test_an_idempotency_key_remembers_its_answer(store: Store) -> None:
     written(store, lambda tx: tx.put_idempotency("k", "digest", "t", 1.0))
     assert store.idempotent("k") == ("digest", "t")
