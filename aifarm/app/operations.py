@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from msgspec.structs import replace
 
+from aifarm.app.configs import check_config
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, NotFound
 from aifarm.app.lookup import BEST, checkpoint_of, checkpoint_to_begin_with, ref_of, task_record
@@ -193,10 +194,14 @@ def _spec(draft: Draft, body: CreateTask, own_hosts: frozenset[str]) -> TaskSpec
             where = name, version or ""
         package = _pinned(draft, *where)
         version = version or package.version
+    config = {**config, **body.config}
+    record = draft.package(package.name, package.version) if package is not None else None
+    if record is not None:
+        check_config(config, record, frozenset(DOCUMENTED) - body.config.keys())
     return TaskSpec(
         type=body.type,
         name=name,
-        config={**config, **body.config},
+        config=config,
         version=version,
         url=body.url,
         distributed=body.distributed,

@@ -6,6 +6,20 @@ run = aifarm.train.current()      # on the farm: this task; elsewhere: a working
 run.report(loss=loss, accuracy=accuracy)
 """
 
-from aifarm.train.run import Run, current
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aifarm.train.run import Run, current
 
 __all__ = ["Run", "current"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loaded when asked for: the server, which checks configs by `settings`, needs no run."""
+    if name in __all__:
+        from aifarm.train import run
+
+        return getattr(run, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

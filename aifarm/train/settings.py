@@ -1,12 +1,30 @@
-"""The config of a declarative package: what may stand in it, checked before the first step."""
+"""The config of a declarative package: what may stand in it.
+
+The farm checks it by these rules when a task is created, the trainer again before the first step.
+"""
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 from typing import Any, Callable, NamedTuple
 
 MODES = ("min", "max")
 PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+OF_ANY_LOOP = ("best", "max_seconds", "checkpoint_steps", "checkpoint_seconds", "hold_seconds")
+"""Settings that count for a script, too."""
+
+
+class Unfit(ValueError):
+    """The value of the key `name` does not fit: one sentence, and what was `expected`."""
+
+    def __init__(self, message: str, name: str, expected: str) -> None:
+        super().__init__(message)
+        self.name = name
+        self.expected = expected
 
 
 class Setting(NamedTuple):
@@ -83,19 +101,26 @@ def complete(config: dict[str, Any], declared: dict[str, Any] | None = None) -> 
     """`config` with what it leaves out or has as None, from the package's `declared` defaults and
     from SETTINGS.
 
-    Raises ValueError, one sentence, for a setting that does not fit and, where the package
-    declares defaults, for a key that is no setting and not declared or has another type.
+    Raises Unfit for a setting that does not fit and, where the package declares defaults, for a
+    key that is no setting and not declared or has another type.
     """
     declared = declared or {}
     known = {name: setting.default for name, setting in SETTINGS.items()}
     given = {k: v for k, v in config.items() if v is not None or k not in {**known, **declared}}
     cfg = {**known, **declared, **given}
-    for name, (default, fits, expected) in SETTINGS.items():
-        if cfg[name] is not default and not fits(cfg[name]):
-            raise ValueError(f"{name} is {cfg[name]!r}; it must be {expected}")
+    check(cfg, SETTINGS)
     if declared:
         _check_own(given, declared)
     return cfg
+
+
+def check(config: dict[str, Any], names: Iterable[str]) -> None:
+    """Raises Unfit where one of the settings `names` has a value that does not fit."""
+    for name in names:
+        default, fits, expected = SETTINGS[name]
+        value = config.get(name, default)
+        if value is not default and not fits(value):
+            raise Unfit(f"{name} is {value!r}; it must be {expected}", name, expected)
 
 
 def _check_own(given: dict[str, Any], declared: dict[str, Any]) -> None:
@@ -104,12 +129,17 @@ def _check_own(given: dict[str, Any], declared: dict[str, Any]) -> None:
             continue
         if name not in declared:
             own = ", ".join(sorted(declared.keys() - SETTINGS.keys())) or "none"
-            raise ValueError(
+            near = difflib.get_close_matches(name, [*declared, *SETTINGS], n=1)
+            hint = f": did you mean {near[0]}?" if near else ""
+            raise Unfit(
                 f"{name} is neither a setting of the farm nor one that the package declares ({own})"
+                + hint,
+                name,
+                f"one of {own}, or a setting of the farm",
             )
         if not _same_type(value, declared[name]):
-            kind = type(declared[name]).__name__
-            raise ValueError(f"{name} is {value!r}; it must be a value of type {kind}")
+            expected = f"a value of type {type(declared[name]).__name__}"
+            raise Unfit(f"{name} is {value!r}; it must be {expected}", name, expected)
 
 
 def _same_type(value: Any, default: Any) -> bool:

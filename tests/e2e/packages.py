@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+defaults = {"seconds": 0.01}
+
 
 class Drops(Dataset):
     """Each sample takes as long as the config says."""

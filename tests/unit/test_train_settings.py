@@ -37,7 +37,12 @@ def test_without_declared_defaults_any_key_of_ones_own_is_welcome():
         ),
         (
             {"widht": 4},
-            "widht is neither a setting of the farm nor one that the package declares (lr, width)",
+            "widht is neither a setting of the farm nor one that the package declares (lr, width)"
+            ": did you mean width?",
+        ),
+        (
+            {"a": 4},
+            "a is neither a setting of the farm nor one that the package declares (lr, width)",
         ),
         ({"width": "wide"}, "width is 'wide'; it must be a value of type int"),
         ({"width": True}, "width is True; it must be a value of type int"),
