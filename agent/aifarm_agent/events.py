@@ -7,7 +7,7 @@ is always meant by its key, never by its worker's process.
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from aifarm.wire.agent import AssignedTask, Endpoint, FromClient, OutputFile, Point
+from aifarm.wire.agent import AssignedTask, Endpoint, FromClient, OutputFile, Point, Resumed
 from aifarm.wire.types import DesiredState, Metrics
 
 
@@ -164,11 +164,13 @@ class Started:
 @dataclass(frozen=True, slots=True)
 class Running:
     step: int | None = None
+    resumed: Resumed | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
     step: int | None = None
+    resumed: Resumed | None = None
 
 
 @dataclass(frozen=True, slots=True)

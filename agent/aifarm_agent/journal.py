@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from aifarm.wire.agent import Point
+from aifarm.wire.agent import Point, Resumed
 from aifarm.wire.types import Metric, Natural, Sha256
 from aifarm_agent import events
 from aifarm_agent.events import Mark, Report
@@ -44,12 +44,20 @@ class _Points(_Line, tag="points"):
     dropped: Natural = 0
 
 
+class _Resumed(Struct):
+    loss: Number = None
+    expected: Number = None
+    verified: bool | None = None
+
+
 class _Running(_Line, tag="running"):
     step: Natural | None = None
+    resumed: _Resumed | None = None
 
 
 class _Paused(_Line, tag="paused"):
     step: Natural | None = None
+    resumed: _Resumed | None = None
 
 
 class _Checkpoint(_Line, tag="checkpoint"):
@@ -112,10 +120,10 @@ def _report(read: Line) -> Report:
             return events.Started(provenance)
         case _Points(progress, names, rows, dropped):
             return events.Points(_percent(progress), unpack(names, rows), dropped)
-        case _Running(step):
-            return events.Running(step)
-        case _Paused(step):
-            return events.Paused(step)
+        case _Running(step, resumed):
+            return events.Running(step, _verdict(resumed))
+        case _Paused(step, resumed):
+            return events.Paused(step, _verdict(resumed))
         case _Checkpoint():
             return events.CheckpointWritten(
                 events.Checkpoint(
@@ -157,9 +165,19 @@ def unpack(names: list[str], rows: bytes) -> list[Point]:
     return points
 
 
+def _verdict(read: _Resumed | None) -> Resumed | None:
+    if read is None:
+        return None
+    return Resumed(_number(read.loss), _number(read.expected), read.verified)
+
+
 def _finite(metrics: dict[str, Number]) -> dict[str, Metric]:
-    """The wire's metrics: what is not a finite number, and so came as a word, is null."""
-    return {name: None if isinstance(value, str) else value for name, value in metrics.items()}
+    return {name: _number(value) for name, value in metrics.items()}
+
+
+def _number(value: Number) -> Metric:
+    """As the wire has it: what is not a finite number, and so came as a word, is null."""
+    return None if isinstance(value, str) else value
 
 
 def _percent(value: float) -> float:

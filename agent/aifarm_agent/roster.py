@@ -191,14 +191,20 @@ class Roster:
     def _observed(
         self, rank: Rank, report: events.Started | events.Running | events.Paused
     ) -> list[Effect]:
-        state = MOVES.get((rank.state, type(report)))
+        moved = MOVES.get((rank.state, type(report)))
+        if moved is not None:
+            rank.state, rank.held_since = moved, None
+        elif isinstance(report, events.Started) or report.resumed is None:
+            return []
+        state = rank.state
         if state != "running" and state != "paused":
             return []
-        rank.state, rank.held_since = state, None
         if isinstance(report, events.Started):
             told = TaskState(**rank.key._asdict(), state=state, provenance=report.provenance)
         else:
-            told = TaskState(**rank.key._asdict(), state=state, step=report.step)
+            told = TaskState(
+                **rank.key._asdict(), state=state, step=report.step, resumed=report.resumed
+            )
         self._outbox.append(rank.key, told)
         return []
 

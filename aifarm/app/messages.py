@@ -33,6 +33,7 @@ from aifarm.wire.agent import (
     ErrorBody,
     ErrorMessage,
     GangEndpoint,
+    Resumed,
     ServerMessage,
     TaskCheckpoint,
     TaskLog,
@@ -151,7 +152,25 @@ def _state(draft: Draft, key: RankKey, message: TaskState) -> list[ServerMessage
     if message.provenance and attempt is not None and attempt.attempt == key.attempt:
         told = {**attempt.provenance, str(key.rank): message.provenance}
         draft.set_attempt(replace(attempt, provenance=told))
+    if message.resumed is not None and key.rank == 0:
+        draft.note(_resumed(key, message.step, message.resumed))
     return []
+
+
+def _resumed(key: RankKey, step: int | None, found: Resumed) -> Note:
+    """Whether the restored state computes what the saved one did."""
+    words = f"Resumed at step {step}"
+    if found.verified is None:
+        return Note("resumed", f"{words}.", key.task_id, None, key.attempt)
+    loss, expected = (
+        "no number" if value is None else f"{value:.6g}" for value in (found.loss, found.expected)
+    )
+    if found.verified:
+        words = f"{words}; the reference loss is the same ({loss})."
+        return Note("resumed", words, key.task_id, None, key.attempt)
+    words += f", but the reference loss is {loss} and was {expected}"
+    words += ": the training may not be the same."
+    return Note("resume_differs", words, key.task_id, None, key.attempt)
 
 
 def _log(draft: Draft, key: RankKey, message: TaskLog) -> list[ServerMessage]:

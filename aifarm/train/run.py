@@ -68,7 +68,7 @@ class Run:
         self.adopt(config)
 
         self._observed = ""
-        self._verified: dict[str, Any] = {}
+        self._resumed: dict[str, Any] | None = None
         self._began = time.monotonic()
         self._held_seconds = 0.0
         self._reported_at = 0.0
@@ -239,7 +239,7 @@ class Run:
         what was found of it, which goes with the next line that says the run is running."""
         self.seconds_before = seconds
         self._saved_step = self.step
-        self._verified = verified
+        self._resumed = verified
 
     def finish(self) -> None:
         """Ends a script's run: its last state becomes the final checkpoint."""
@@ -296,8 +296,8 @@ class Run:
     def _observe(self, state: str) -> None:
         if state != self._observed:
             self._observed = state
-            verified, self._verified = self._verified, {}
-            extra = {"resumed": verified} if verified else {}
+            resumed, self._resumed = self._resumed, None
+            extra = {} if resumed is None else {"resumed": resumed}
             self._journal.write({"type": state, "step": self.step, **extra})
 
 

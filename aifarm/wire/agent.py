@@ -19,6 +19,7 @@ from aifarm.wire.types import (
     Glob,
     HostPath,
     Identifier,
+    Metric,
     Metrics,
     Name,
     Natural,
@@ -185,12 +186,23 @@ class Hello(ClientMessage, tag="hello", frozen=True, kw_only=True):
     lends: bool = True
 
 
+class Resumed(Struct, frozen=True, omit_defaults=True):
+    """The state of a checkpoint was restored: the `loss` of its reference batch, and the one that
+    was `expected`; `verified`: whether they are the same, null where there is none to compare."""
+
+    loss: Metric = None
+    expected: Metric = None
+    verified: bool | None = None
+
+
 class TaskState(AboutRank, tag="task_state", frozen=True, kw_only=True):
-    """The observed state changed; the first `running` of a rank brings its provenance."""
+    """The observed state changed; the first `running` of a rank brings its provenance, the first
+    one after its checkpoint is restored says `resumed`."""
 
     state: Literal["running", "paused"]
     step: Natural | None = None
     provenance: dict[str, JSON] = {}
+    resumed: Resumed | None = None
 
 
 class TaskLog(AboutRank, tag="task_log", frozen=True, kw_only=True):

@@ -41,4 +41,6 @@ def test_a_task_on_hold_leaves_its_clients_and_goes_on_where_it_was(
     steps = task.metrics(points=None)["loss"]["step"]
     assert steps == list(range(1, 61))
     assert 0 < held < 60
+    resumed = next(one.message for one in task.events() if one.kind == "resumed")
+    assert resumed.startswith(f"Resumed at step {held}; the reference loss is the same (")
     assert [attempt.outcome for attempt in task.attempts()] == ["vacated", "completed"]

@@ -65,8 +65,8 @@ class ScriptedAgent:
         """A heartbeat. Nothing answers it."""
         self._say(wire.Heartbeat(system_info=wire.SystemInfo(**info)))
 
-    def running(self) -> None:
-        self._about(wire.TaskState, state="running", step=0)
+    def running(self, **more: Any) -> None:
+        self._about(wire.TaskState, **{"state": "running", "step": 0, **more})
 
     def paused(self) -> None:
         self._about(wire.TaskState, state="paused", step=0)

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from aifarm.wire import agent as wire
 from aifarm.wire.codec import encode
 from aifarm.wire.live import Subscribe
 from databases import change
@@ -351,6 +352,34 @@ def test_a_task_begins_with_the_checkpoint_it_names(
     refused(http.post("/api/v2/tasks", json={**BODY, "parent": "nobody"}), 404)
     bare = submit(http)["id"]
     refused(http.post("/api/v2/tasks", json={**BODY, "from_checkpoint": bare}), 409)
+
+
+@pytest.mark.parametrize(
+    ("found", "kind", "words"),
+    [
+        (wire.Resumed(), "resumed", "Resumed at step 2."),
+        (
+            wire.Resumed(0.1234567, 0.1234567, True),
+            "resumed",
+            "Resumed at step 2; the reference loss is the same (0.123457).",
+        ),
+        (
+            wire.Resumed(None, 0.5, False),
+            "resume_differs",
+            "Resumed at step 2, but the reference loss is no number and was 0.5: the training may"
+            " not be the same.",
+        ),
+    ],
+)
+def test_the_story_says_whether_a_resume_is_the_same_training(
+    trained: tuple[RunningServer, ScriptedAgent, str], found: wire.Resumed, kind: str, words: str
+) -> None:
+    server, agent, parent = trained
+    child = submit(server.http(), from_checkpoint=parent)["id"]
+    agent.take()
+    agent.running(step=2, resumed=found)
+    events = server.http().get(f"/api/v2/tasks/{child}/events").json()["events"]
+    assert [one["message"] for one in events if one["kind"] == kind] == [words]
 
 
 def test_a_checkpoint_is_deleted_unless_somebody_needs_it(

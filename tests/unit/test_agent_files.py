@@ -6,7 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aifarm.wire.agent import TaskProgress
+from aifarm.wire.agent import Resumed, TaskProgress
 from aifarm.wire.codec import decode_client, encode
 from aifarm_agent import events, journal
 from aifarm_agent.events import Mark
@@ -45,6 +45,10 @@ def test_every_kind_of_line_becomes_its_report():
     )
     assert parse(line(**POINTS)) == events.Points(45.5, [(1, 0.5, {"loss": 0.1})], 0)
     assert parse(line(type="running", step=3)) == events.Running(3)
+    found = {"loss": "nan", "expected": 0.5, "verified": False}
+    assert parse(line(type="paused", step=3, resumed=found)) == events.Paused(
+        3, Resumed(None, 0.5, False)
+    )
     assert parse(line(type="paused", step=3)) == events.Paused(3)
     assert parse(
         line(type="checkpoint", path="/c.pt", step=1, epoch=1, size=9, sha256=sha, metrics={})

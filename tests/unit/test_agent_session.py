@@ -427,6 +427,14 @@ def test_a_task_that_finishes_while_it_is_given_back_is_completed(agent):
     assert result.status == "completed"
 
 
+def test_what_a_resume_found_is_told_once_whatever_the_state_was(agent):
+    found = wire.Resumed(0.5, 0.5, True)
+    (told,) = agent.run().report(events.Running(7, found), events.Running(7)).said()
+    assert (told.state, told.step, told.resumed) == ("running", 7, found)
+    (told,) = agent.report(events.Paused(7, wire.Resumed())).said()
+    assert (told.state, told.resumed) == ("paused", wire.Resumed())
+
+
 def held(agent, **config):
     agent.run(**config).receive(wire.Control(action="pause", task_id="t1", attempt=1))
     agent.report(events.Paused(7)).take()

@@ -196,7 +196,7 @@ def test_the_reference_can_be_left_out(tmp_path):
     _, first = train(tmp_path / "a", classifier(), config, StopAt(9))
     assert checkpoint.load(first.lines[-1]["path"])["reference"] is None
     _, second = train(tmp_path / "b", classifier(), config, resume=first.lines[-1]["path"])
-    assert "resumed" not in second.lines[0]
+    assert second.lines[0]["resumed"] == {}
 
 
 def test_a_loss_that_is_no_number_is_the_same_after_a_resume():
