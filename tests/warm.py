@@ -38,6 +38,7 @@ class RunFolder:
             "local_rank": 0,
             "kind": "declarative",
             "entry": "model.py",
+            "package": {},
             "package_dir": str(package),
             "config": config,
             "args": [],

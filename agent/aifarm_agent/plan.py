@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from aifarm.wire.agent import AssignedTask
 from aifarm_agent.events import RankKey
 from aifarm_agent.rank import HOLD_LIMIT
@@ -58,6 +60,7 @@ class Plan(NamedTuple):
             "local_rank": 0,
             "kind": self.package.kind,
             "entry": self.package.entry,
+            "package": msgspec.structs.asdict(farm.package) if farm else {},
             "package_dir": str(self.package.folder),
             "config": self.task.config,
             "args": self._arguments(key),

@@ -8,6 +8,7 @@ import hashlib
 import re
 from urllib.parse import SplitResult, urlsplit
 
+import msgspec
 from msgspec.structs import replace
 
 from aifarm.app.configs import check_config
@@ -115,6 +116,9 @@ def retry_task(
         if body.from_checkpoint == "latest":
             if parent.checkpoint is not None:
                 checkpoint = checkpoint_of(draft, task_id, parent.checkpoint.id)
+        elif body.from_checkpoint == "origin":
+            if parent.spec.from_checkpoint is not None:
+                checkpoint = checkpoint_to_begin_with(draft, parent.spec.from_checkpoint)
         elif body.from_checkpoint == "best":
             checkpoint = checkpoint_to_begin_with(draft, task_id + BEST)
         elif body.from_checkpoint is not None:
@@ -287,7 +291,7 @@ def add_package(record: PackageRecord) -> Operation:
     def operation(draft: Draft) -> tuple[PackageRecord, bool]:
         known = draft.package(record.name, record.version)
         if known is not None:
-            if known.sha256 != record.sha256:
+            if known.sha256 != record.sha256 and _content(known) != _content(record):
                 raise Conflict(
                     f"{record.name} {record.version} is published with other content;"
                     " publish under a new version.",
@@ -300,6 +304,13 @@ def add_package(record: PackageRecord) -> Operation:
         return record, True
 
     return operation
+
+
+def _content(package: PackageRecord) -> JSON:
+    """What a package is, wherever its files come from."""
+    content: dict[str, JSON] = msgspec.json.decode(package.manifest)
+    content.pop("source", None)
+    return content
 
 
 def create_token(body: CreateToken, digest: str, by: Principal) -> Operation:

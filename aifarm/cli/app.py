@@ -7,6 +7,7 @@ import click
 
 from aifarm.cli import (
     clients,
+    compare,
     completion,
     control,
     doctor,
@@ -74,6 +75,8 @@ for command in (
     control.resume,
     control.stop,
     control.retry,
+    compare.reproduce,
+    compare.compare,
     control.delete,
     control.restore,
     control.edit,

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aifarm.cli.words import NONE, ago, label, local, memory, metrics, number, size, sparkline
+from aifarm.sdk.differences import Difference
 from aifarm.sdk.frames import History
 from aifarm.wire.rest import (
     CheckpointFull,
@@ -195,6 +196,18 @@ def curves(history: History, task_id: str) -> None:
     )
 
 
+def differences(found: Sequence[Difference], first_id: str, second_id: str) -> None:
+    table(
+        found,
+        "They do not differ.",
+        {
+            "WHAT": lambda one: one.what,
+            first_id[:8]: lambda one: _exact(one.first),
+            second_id[:8]: lambda one: _exact(one.second),
+        },
+    )
+
+
 def packages(found: Sequence[PackageFull]) -> None:
     table(
         found,
@@ -228,6 +241,13 @@ def tokens(found: Sequence[TokenFull]) -> None:
 
 
 # ---------------------------------------------------------------- parts
+
+
+def _exact(found: object) -> str:
+    """With every digit: two numbers that differ are not to look the same."""
+    if found is None:
+        return NONE
+    return found if isinstance(found, str) else msgspec.json.encode(found).decode()
 
 
 def status(word: str) -> Text:

@@ -7,7 +7,7 @@ imports or runs what is inside.
 
 from aifarm.packages.archive import verify
 from aifarm.packages.extract import CannotTravel, Problem, Source, defined, extract
-from aifarm.packages.manifest import Kind, Limits, Manifest, PackageInvalid
+from aifarm.packages.manifest import MAX_DIFF, Kind, Limits, Manifest, Origin, PackageInvalid
 from aifarm.packages.packing import pack, pack_source
 from aifarm.packages.unpacking import unpack
 
@@ -22,7 +22,9 @@ __all__ = [
     "Manifest",
     "Kind",
     "Limits",
+    "MAX_DIFF",
     "PackageInvalid",
     "CannotTravel",
     "Problem",
+    "Origin",
 ]

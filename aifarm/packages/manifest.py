@@ -4,10 +4,10 @@ import json
 import unicodedata
 from collections.abc import Iterable
 from itertools import accumulate
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from aifarm.wire.codec import WireError, decode_body, explain
 from aifarm.wire.types import JSON, Name, Sha256
@@ -15,6 +15,7 @@ from aifarm.wire.types import JSON, Name, Sha256
 FORMAT = 1
 MANIFEST = "aifarm.json"
 MAX_MANIFEST = 8 << 20
+MAX_DIFF = 64 << 10
 MAX_PATH = 512
 MAX_COMPONENT = 255
 MAX_FOLDERS = 32
@@ -38,12 +39,25 @@ class Limits(Struct, frozen=True):
 LIMITS = Limits()
 
 
+class Origin(Struct, frozen=True, omit_defaults=True):
+    """Where code was taken from: a commit of git, and how the packed files differed from it.
+
+    `diff` is cut at MAX_DIFF characters; `diff_sha256` is of the whole of it.
+    """
+
+    commit: Annotated[str, Meta(pattern="^[0-9a-f]{40,64}$")]
+    dirty: bool = False
+    diff: Annotated[str, Meta(max_length=MAX_DIFF)] = ""
+    diff_sha256: Sha256 | None = None
+
+
 class Manifest(Struct, frozen=True, kw_only=True):
     """`aifarm.json`. Unknown fields are ignored, so that a format may grow.
 
     `entry` is the file that training code is loaded from, one of `files`, which gives the sha256
     of each path. `requires` are requirement strings, for the reader only. `defaults` are the
-    values of `config` that the code declares.
+    values of `config` that the code declares. `source`, where it is known, is where its files come
+    from.
     """
 
     format: int = FORMAT
@@ -53,6 +67,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     entry: str
     requires: tuple[str, ...] = ()
     defaults: dict[str, JSON] = {}
+    source: Origin | None = None
     files: dict[str, Sha256]
 
 
@@ -89,6 +104,8 @@ def encode(manifest: Manifest) -> bytes:
     try:
         manifest = msgspec.convert(msgspec.to_builtins(manifest), Manifest)
         fields = msgspec.to_builtins(manifest)
+        if manifest.source is None:
+            del fields["source"]
         text = json.dumps(fields, sort_keys=True, indent=1, allow_nan=False)
     except msgspec.ValidationError as error:
         raise PackageInvalid(f"The package is not valid: {explain(error).message}") from None

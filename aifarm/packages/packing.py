@@ -16,6 +16,7 @@ from aifarm.packages.manifest import (
     Kind,
     Limits,
     Manifest,
+    Origin,
     PackageInvalid,
     check_path,
     encode,
@@ -34,20 +35,22 @@ def pack(
     kind: Kind = "declarative",
     requires: Iterable[str] = (),
     defaults: Mapping[str, JSON] | None = None,
+    source: Origin | None = None,
 ) -> bytes:
     """The archive of all files in `folder`, without hidden ones, byte code and an old manifest.
 
     A symbolic link is packed as what it leads to, which must lie in `folder`. Without `defaults`
-    the manifest has those that the entry declares. Raises PackageInvalid.
+    the manifest has those that the entry declares; `source` is where the files come from. Raises
+    PackageInvalid.
     """
     try:
         paths = _collect(Path(folder).resolve(strict=True), LIMITS)
-        files = {path: source.read_bytes() for path, source in paths.items()}
+        files = {path: file.read_bytes() for path, file in paths.items()}
     except OSError as error:
         raise PackageInvalid(
             f"The package cannot be read from {error.filename or folder}: {error.strerror}."
         ) from error
-    return _build(files, name, version, entry, kind, requires, defaults)
+    return _build(files, name, version, entry, kind, requires, defaults, source)
 
 
 def pack_source(
@@ -61,7 +64,7 @@ def pack_source(
     defaults: Mapping[str, JSON] | None = None,
 ) -> bytes:
     """The archive of one file, `entry`, given as text. Raises PackageInvalid."""
-    return _build({entry: source.encode()}, name, version, entry, kind, requires, defaults)
+    return _build({entry: source.encode()}, name, version, entry, kind, requires, defaults, None)
 
 
 def _build(
@@ -72,6 +75,7 @@ def _build(
     kind: Kind,
     requires: Iterable[str],
     defaults: Mapping[str, JSON] | None,
+    source: Origin | None,
 ) -> bytes:
     manifest = Manifest(
         name=name,
@@ -80,6 +84,7 @@ def _build(
         entry=entry,
         requires=tuple(requires),
         defaults=declared(files.get(entry, b"")) if defaults is None else dict(defaults),
+        source=source,
         files={path: hashlib.sha256(data).hexdigest() for path, data in files.items()},
     )
     archive = _zip({**files, MANIFEST: encode(manifest)})

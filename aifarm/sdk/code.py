@@ -6,8 +6,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from aifarm.packages import Kind, PackageInvalid, pack, pack_source
+from aifarm.packages import Kind, Origin, PackageInvalid, pack, pack_source
 from aifarm.sdk.errors import InvalidRequest
+from aifarm.sdk.origin import origin_of
 from aifarm.wire.types import JSON
 
 
@@ -44,8 +45,13 @@ class Code(Struct, frozen=True, kw_only=True):
             defaults=defaults,
         )
 
-    def packed(self, version: str) -> bytes:
-        """The archive. Raises InvalidRequest where this is no package."""
+    def origin(self) -> Origin | None:
+        """Where a folder's files come from. Blocks."""
+        return origin_of(self.folder) if self.source is None else None
+
+    def packed(self, version: str, origin: Origin | None = None) -> bytes:
+        """The archive, which says that its files come from `origin`. Raises InvalidRequest where
+        this is no package."""
         try:
             if self.source is None:
                 return pack(
@@ -55,6 +61,7 @@ class Code(Struct, frozen=True, kw_only=True):
                     entry=self.entry,
                     kind=self.kind,
                     defaults=self.defaults,
+                    source=origin,
                 )
             return pack_source(
                 self.source,

@@ -108,14 +108,15 @@ class Farm:
     ) -> Package:
         """Puts model code on the farm: a folder, one Python file, or its text.
 
-        `name` is by default the folder's or file's, `version` a short hash of the content. The
-        same content again is no error. Raises Conflict where the version holds other content,
+        `name` is by default the folder's or file's, `version` a short hash of the content. A
+        folder's package says which commit of git it is, and what was changed since. The same
+        content again is no error. Raises Conflict where the version holds other content,
         InvalidRequest where this is no package.
         """
         code = Code.of(folder_or_source, name, entry=entry, kind=kind, defaults=defaults)
         if not version:
             version = hashlib.sha256(aside(code.packed, "0")).hexdigest()[:12]
-        archive = aside(code.packed, version)
+        archive = aside(code.packed, version, aside(code.origin))
         return self._http.send(calls.put_package(code.name, version, archive))
 
     def publish_cells(

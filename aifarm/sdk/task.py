@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 from aifarm.sdk import calls
 from aifarm.sdk.call import exactly, from_body, valid
 from aifarm.sdk.checkpoint import Checkpoint
+from aifarm.sdk.differences import Difference, differences
 from aifarm.sdk.errors import NotFound, TaskFailed
 from aifarm.sdk.events import all_events
 from aifarm.sdk.follow import follow_log, read_log, watch
@@ -162,12 +163,24 @@ class Task:
     def retry(self, from_checkpoint: str | None = "latest") -> "Task":
         """A new task like this one, which is its `parent`, once this one is over.
 
-        It goes on from the "latest" checkpoint, the "best", the one with this id, or with None
-        from the start. Raises Conflict while this one is not over.
+        It goes on from the "latest" checkpoint, the "best", the one with this id, from what this
+        one began with ("origin"), or with None from the start. Raises Conflict while this one is
+        not over.
         """
         body = exactly(requests.RetryTask, from_checkpoint=from_checkpoint)
         made = self._http.send(calls.retry_task(self.id, body, str(uuid4())))
         return Task(self._http, made)
+
+    def reproduce(self) -> "Task":
+        """The same task once more: package, config, seed, requirements, arguments, and what it
+        began with. Raises Conflict while this one is not over."""
+        return self.retry("origin")
+
+    def differences(self, other: "Task") -> list[Difference]:
+        """What this task and `other` do not have in common: what was asked for, the provenance of
+        their last attempts, and their latest metrics; [] where all is the same."""
+        mine, others = self.attempts(), other.attempts()
+        return differences(self.refresh(), other.refresh(), mine, others)
 
     def delete(self) -> None:
         """Stops the task if it runs, and puts it into the trash, from where it can be restored

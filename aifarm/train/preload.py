@@ -22,7 +22,7 @@ def preload() -> str:
         from aifarm.train import provenance
 
         torch.set_num_threads(1)
-        provenance.packages()
+        provenance.packages_sha256()
         model = torch.nn.Linear(4, 4)
         functional.cross_entropy(model(torch.zeros(2, 4)), torch.zeros(2, dtype=torch.long))
         # No backward pass: autograd's threads must not exist before the fork.

@@ -116,9 +116,10 @@ class EditTask(Request, frozen=True, kw_only=True):
 
 class RetryTask(Request, frozen=True, kw_only=True):
     """POST /api/v2/tasks/{id}/retry. `from_checkpoint` is "latest", "best", the id of one of the
-    task's checkpoints, or null to begin anew. A task without any checkpoint begins anew."""
+    task's checkpoints, "origin" for what the task itself began with, or null to begin anew. A task
+    without any checkpoint begins anew."""
 
-    from_checkpoint: Literal["latest", "best"] | Identifier | None = "latest"
+    from_checkpoint: Literal["latest", "best", "origin"] | Identifier | None = "latest"
 
 
 class PinCheckpoint(Request, frozen=True, kw_only=True):

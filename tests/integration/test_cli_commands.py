@@ -239,6 +239,34 @@ def test_what_a_task_keeps_is_listed_and_downloaded(
     assert "2 files" in done.err
 
 
+def test_a_task_is_reproduced_and_compared(
+    aifarm: Shell, task_id: str, agent: ScriptedAgent
+) -> None:
+    agent.take()
+    agent.running(provenance={"python": "3.11.1", "packages": {"torch": "2.1"}})
+    agent.progress(50.0, 1, loss=0.123456789)
+    agent.checkpoint(b"weights", step=1)
+    agent.end()
+    with aifarm.start("reproduce", task_id[:8], "--watch", "--json") as watching:
+        agent.take()
+        agent.running(provenance={"python": "3.11.1", "packages": {"torch": "2.2"}})
+        agent.progress(50.0, 1, loss=0.123456788)
+        agent.end()
+        out, err = watching.communicate(timeout=60)
+    assert watching.returncode == 0, err
+    assert json.loads(out) == [
+        {"what": "provenance.packages.torch", "first": "2.1", "second": "2.2"},
+        {"what": "metrics.loss", "first": 0.123456789, "second": 0.123456788},
+    ]
+    (again,) = json.loads(aifarm("tasks", "--json", "-n", "1").out)
+    assert (again["parent"], again["from_checkpoint"]) == (task_id, None)
+    shown = aifarm("compare", task_id, again["id"]).out.split()
+    assert shown[:3] == ["WHAT", task_id[:8], again["id"][:8]]
+    assert "0.123456788" in shown
+    same = aifarm("compare", task_id, task_id)
+    assert (same.code, same.out, same.err) == (0, "", "They do not differ.\n")
+
+
 def test_events_are_told_and_followed(aifarm: Shell, task_id: str, agent: ScriptedAgent) -> None:
     told = aifarm("events", task_id).out
     assert "Submitted by admin" in told

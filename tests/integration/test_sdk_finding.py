@@ -137,13 +137,16 @@ def test_a_repeated_task_goes_on_from_a_checkpoint_of_choice(
     assert first.retry(early.id).info.from_checkpoint == early.id
     assert first.retry(None).info.from_checkpoint is None
     fork = farm.submit("model", from_checkpoint=early.id, epochs=9)
+    fork.stop()
+    likewise = fork.reproduce()
+    assert (likewise.parent, likewise.info.from_checkpoint) == (fork.id, early.id)
     assert (fork.parent, fork.config["epochs"]) == (first.id, 9)
     early.pin()
     assert [one.pinned for one in first.checkpoints()] == [False, True]
     with pytest.raises(Conflict):
         early.delete()
     early.unpin()
-    farm.bulk("stop", [again, fork, best, *farm.tasks(parent=first.id)])
+    farm.bulk("stop", [again, likewise, best, *farm.tasks(parent=first.id)])
     early.delete()
     assert [one.id for one in first.checkpoints()] == [late.id]
 

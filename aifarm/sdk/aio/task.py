@@ -19,6 +19,7 @@ from aifarm.sdk.aio.http import AsyncHttp
 from aifarm.sdk.aio.output import AsyncOutput
 from aifarm.sdk.aio.runtime import aside
 from aifarm.sdk.call import exactly, from_body, valid
+from aifarm.sdk.differences import Difference, differences
 from aifarm.sdk.errors import NotFound, TaskFailed
 from aifarm.sdk.frames import History
 from aifarm.sdk.states import FINAL
@@ -161,12 +162,24 @@ class AsyncTask:
     async def retry(self, from_checkpoint: str | None = "latest") -> "AsyncTask":
         """A new task like this one, which is its `parent`, once this one is over.
 
-        It goes on from the "latest" checkpoint, the "best", the one with this id, or with None
-        from the start. Raises Conflict while this one is not over.
+        It goes on from the "latest" checkpoint, the "best", the one with this id, from what this
+        one began with ("origin"), or with None from the start. Raises Conflict while this one is
+        not over.
         """
         body = exactly(requests.RetryTask, from_checkpoint=from_checkpoint)
         made = await self._http.send(calls.retry_task(self.id, body, str(uuid4())))
         return AsyncTask(self._http, made)
+
+    async def reproduce(self) -> "AsyncTask":
+        """The same task once more: package, config, seed, requirements, arguments, and what it
+        began with. Raises Conflict while this one is not over."""
+        return await self.retry("origin")
+
+    async def differences(self, other: "AsyncTask") -> list[Difference]:
+        """What this task and `other` do not have in common: what was asked for, the provenance of
+        their last attempts, and their latest metrics; [] where all is the same."""
+        mine, others = await self.attempts(), await other.attempts()
+        return differences(await self.refresh(), await other.refresh(), mine, others)
 
     async def delete(self) -> None:
         """Stops the task if it runs, and puts it into the trash, from where it can be restored
