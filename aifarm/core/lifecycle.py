@@ -330,7 +330,7 @@ def _desired_set(task: Task, event: DesiredSet) -> Step:
         ended = _finish(wished, State.STOPPED, Cause.STOPPED, event.reason, event.at)
         return replace(ended, notes=(note, *ended.notes))
     state = State.PAUSED if event.desired is Desired.PAUSED else State.PENDING
-    return Step(replace(wished, state=state), notes=(note,))
+    return Step(replace(wished, state=state, message=None), notes=(note,))
 
 
 def _checkpointed(task: Task, event: Checkpointed) -> Step:

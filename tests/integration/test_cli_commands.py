@@ -208,11 +208,11 @@ def test_a_task_is_repeated_from_its_checkpoint_which_can_be_kept_and_fetched(
     agent.running()
     agent.progress(50.0, 1, loss=0.5)
     agent.progress(60.0, 2, loss=0.25)
-    agent.checkpoint(b"weights", step=2)
+    agent.checkpoint(b"weights", step=2, best=True)
     agent.end()
     (found,) = json.loads(aifarm("checkpoint", "list", task_id, "--json").out)
     assert aifarm("checkpoint", "pin", task_id, found["id"][:8]).code == 0
-    assert "pinned" in aifarm("checkpoint", "list", task_id).out
+    assert "pinned best" in aifarm("checkpoint", "list", task_id).out
     assert aifarm("checkpoint", "delete", task_id, found["id"]).code == 2
     path = aifarm("checkpoint", "download", task_id, "-o", str(tmp_path / "model.pt")).out.strip()
     assert Path(path).read_bytes() == b"weights"

@@ -1,12 +1,13 @@
 """REST of a real server: the documented bodies exactly, and every error in one envelope."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from aifarm.packages import pack_source
+from aifarm.packages import Source, pack, pack_source
 from integration.running import MODEL, RunningServer
 
 BODY: dict[str, Any] = {
@@ -134,6 +135,20 @@ def test_a_foreign_url_is_accepted_and_the_task_says_who_may_take_it(farm: httpx
     body = {**BODY, "url": "http://model-server/models/model/1.0"}
     created = farm.post("/api/tasks", json=body)
     assert created.status_code == 201
+
+
+def test_the_same_files_of_a_later_commit_are_the_same_package(
+    farm: httpx.Client, tmp_path: Path
+) -> None:
+    (tmp_path / "model.py").write_text("x = 1")
+    one, later = (pack(tmp_path, "m", "1", source=Source(c * 40)) for c in "ab")
+    first = farm.put("/models/m/1", content=one)
+    again = farm.put("/models/m/1", content=later)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json()["sha256"] == first.json()["sha256"] != hashlib.sha256(later).hexdigest()
+    (tmp_path / "model.py").write_text("x = 2")
+    other = farm.put("/models/m/1", content=pack(tmp_path, "m", "1", source=Source("a" * 40)))
+    assert other.status_code == 409
 
 
 def test_an_idempotency_key_makes_one_task(farm: httpx.Client) -> None:
