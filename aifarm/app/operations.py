@@ -309,7 +309,7 @@ def add_package(record: PackageRecord) -> Operation:
 def _content(package: PackageRecord) -> JSON:
     """What a package is, wherever its files come from."""
     content: dict[str, JSON] = msgspec.json.decode(package.manifest)
-    content.pop("source", None)
+    content.pop("origin", None)
     return content
 
 

@@ -56,7 +56,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     `entry` is the file that training code is loaded from, one of `files`, which gives the sha256
     of each path. `requires` are requirement strings, for the reader only. `defaults` are the
-    values of `config` that the code declares. `source`, where it is known, is where its files come
+    values of `config` that the code declares. `origin`, where it is known, is where its files come
     from.
     """
 
@@ -67,7 +67,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     entry: str
     requires: tuple[str, ...] = ()
     defaults: dict[str, JSON] = {}
-    source: Origin | None = None
+    origin: Origin | None = None
     files: dict[str, Sha256]
 
 
@@ -104,8 +104,8 @@ def encode(manifest: Manifest) -> bytes:
     try:
         manifest = msgspec.convert(msgspec.to_builtins(manifest), Manifest)
         fields = msgspec.to_builtins(manifest)
-        if manifest.source is None:
-            del fields["source"]
+        if manifest.origin is None:
+            del fields["origin"]
         text = json.dumps(fields, sort_keys=True, indent=1, allow_nan=False)
     except msgspec.ValidationError as error:
         raise PackageInvalid(f"The package is not valid: {explain(error).message}") from None

@@ -35,12 +35,12 @@ def pack(
     kind: Kind = "declarative",
     requires: Iterable[str] = (),
     defaults: Mapping[str, JSON] | None = None,
-    source: Origin | None = None,
+    origin: Origin | None = None,
 ) -> bytes:
     """The archive of all files in `folder`, without hidden ones, byte code and an old manifest.
 
     A symbolic link is packed as what it leads to, which must lie in `folder`. Without `defaults`
-    the manifest has those that the entry declares; `source` is where the files come from. Raises
+    the manifest has those that the entry declares; `origin` is where the files come from. Raises
     PackageInvalid.
     """
     try:
@@ -50,7 +50,7 @@ def pack(
         raise PackageInvalid(
             f"The package cannot be read from {error.filename or folder}: {error.strerror}."
         ) from error
-    return _build(files, name, version, entry, kind, requires, defaults, source)
+    return _build(files, name, version, entry, kind, requires, defaults, origin)
 
 
 def pack_source(
@@ -75,7 +75,7 @@ def _build(
     kind: Kind,
     requires: Iterable[str],
     defaults: Mapping[str, JSON] | None,
-    source: Origin | None,
+    origin: Origin | None,
 ) -> bytes:
     manifest = Manifest(
         name=name,
@@ -84,7 +84,7 @@ def _build(
         entry=entry,
         requires=tuple(requires),
         defaults=declared(files.get(entry, b"")) if defaults is None else dict(defaults),
-        source=source,
+        origin=origin,
         files={path: hashlib.sha256(data).hexdigest() for path, data in files.items()},
     )
     archive = _zip({**files, MANIFEST: encode(manifest)})

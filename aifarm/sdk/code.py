@@ -61,7 +61,7 @@ class Code(Struct, frozen=True, kw_only=True):
                     entry=self.entry,
                     kind=self.kind,
                     defaults=self.defaults,
-                    source=origin,
+                    origin=origin,
                 )
             return pack_source(
                 self.source,

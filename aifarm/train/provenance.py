@@ -41,11 +41,11 @@ def driver() -> str | None:
     return found[1] if found else None
 
 
-def source(folder: Path) -> dict[str, Any]:
+def origin(folder: Path) -> dict[str, Any]:
     """The commit that the package in `folder` says it comes from, whether its files differed, and
     the sha256 of these differences, which the package holds; {} where it says nothing."""
     try:
-        said = json.loads((folder / "aifarm.json").read_text()).get("source") or {}
+        said = json.loads((folder / "aifarm.json").read_text()).get("origin") or {}
     except (OSError, ValueError):
         return {}
     return {name: value for name, value in said.items() if name != "diff"}

@@ -17,7 +17,7 @@ from aifarm.train.control import Control
 from aifarm.train.distributed import Gang, HostError, choose_device, is_lost_peer
 from aifarm.train.journal import Journal
 from aifarm.train.package import PackageInvalid, explain, load, trace
-from aifarm.train.provenance import provenance, source
+from aifarm.train.provenance import origin, provenance
 from aifarm.train.trainer import Trainer
 
 # What torch says, as a plain RuntimeError, when the host's memory is used up.
@@ -81,7 +81,7 @@ def _enter(task: dict[str, Any], run_dir: Path, journal: Journal, control: Contr
         torch.cuda.set_device(device)
     config = task["config"]
     argv = [sys.executable, task["entry"], *task["args"]]
-    package = {**task["package"], **source(Path(task["package_dir"]))}
+    package = {**task["package"], **origin(Path(task["package_dir"]))}
     told = provenance(device, config.get("seed") or 0, argv, package)
     journal.write({"type": "started", "time": time.time(), "pid": os.getpid(), "provenance": told})
     run = runs.Run(

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aifarm.packages import Source, pack, pack_source
+from aifarm.packages import Origin, pack, pack_source
 from integration.running import MODEL, RunningServer
 
 BODY: dict[str, Any] = {
@@ -141,13 +141,13 @@ def test_the_same_files_of_a_later_commit_are_the_same_package(
     farm: httpx.Client, tmp_path: Path
 ) -> None:
     (tmp_path / "model.py").write_text("x = 1")
-    one, later = (pack(tmp_path, "m", "1", source=Source(c * 40)) for c in "ab")
+    one, later = (pack(tmp_path, "m", "1", origin=Origin(c * 40)) for c in "ab")
     first = farm.put("/models/m/1", content=one)
     again = farm.put("/models/m/1", content=later)
     assert (first.status_code, again.status_code) == (201, 200)
     assert again.json()["sha256"] == first.json()["sha256"] != hashlib.sha256(later).hexdigest()
     (tmp_path / "model.py").write_text("x = 2")
-    other = farm.put("/models/m/1", content=pack(tmp_path, "m", "1", source=Source("a" * 40)))
+    other = farm.put("/models/m/1", content=pack(tmp_path, "m", "1", origin=Origin("a" * 40)))
     assert other.status_code == 409
 
 

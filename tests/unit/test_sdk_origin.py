@@ -85,6 +85,6 @@ def test_the_manifest_has_it_and_the_version_does_not_depend_on_it(folder: Path)
     code = Code.of(folder, "m", entry="model.py", kind="declarative", defaults=None)
     with ZipFile(BytesIO(code.packed("1", code.origin()))) as archive:
         manifest = json.loads(archive.read("aifarm.json"))
-    assert manifest["source"] == {"commit": git(folder, "rev-parse", "HEAD")}
+    assert manifest["origin"] == {"commit": git(folder, "rev-parse", "HEAD")}
     with ZipFile(BytesIO(code.packed("1"))) as archive:
-        assert "source" not in json.loads(archive.read("aifarm.json"))
+        assert "origin" not in json.loads(archive.read("aifarm.json"))
