@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from aifarm.app.data import SCHEME
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Forbidden
 from aifarm.app.records import TaskRecord
@@ -28,6 +29,19 @@ def need_package(name: str, version: str, by: Principal) -> Operation:
             if package is not None and (package.name, package.version) == (name, version):
                 return
         raise Forbidden(f"No client of this token holds a task of {name} {version}.")
+
+    return operation
+
+
+def need_data(sha256: str, by: Principal) -> Operation:
+    """Raises Forbidden unless a task that names this data is held."""
+
+    def operation(draft: Draft) -> None:
+        url = f"{SCHEME}{sha256}"
+        for record in _held(draft, by):
+            if any(ref.url == url for ref in record.spec.data.values()):
+                return
+        raise Forbidden(f"No client of this token holds a task that names {url}.")
 
     return operation
 

@@ -15,6 +15,7 @@ from aifarm.app.ports import NewId, Store, Write
 from aifarm.app.records import (
     AttemptRecord,
     ClientRecord,
+    DataRecord,
     EventRecord,
     LogLines,
     OutputRecord,
@@ -70,6 +71,7 @@ class Draft:
         self.uploads: dict[str, UploadRecord] = {}
         self.kept: dict[str, dict[str, OutputRecord]] = {}
         self.settled: dict[str, TaskRecord] = {}
+        self.data: dict[tuple[str, str], DataRecord] = {}
         self._gone: dict[tuple[str, ...], bool] = {}
         self.log_lengths: dict[RankKey, int] = {}
         self._keys: dict[str, tuple[str, str]] = {}
@@ -364,7 +366,7 @@ class Draft:
                 self._forget(record.task.id)
             else:
                 self.records[record.task.id] = record
-        for short_lived in (self._keys, self.settled, self._gone):
+        for short_lived in (self._keys, self.settled, self.data, self._gone):
             short_lived.clear()
         for items in self._lists:
             items.clear()

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from aifarm.app import data
 from aifarm.app.draft import Draft
 from aifarm.app.errors import FarmError, NotFound
 from aifarm.app.lookup import trashed_record
@@ -62,6 +63,9 @@ class Housekeeper:
             await self._read(discard, self._artifacts, keys)
         for upload in await self._read(self._store.uploads, before=now - STRAYS_KEPT):
             keys = await self._write(give_up(upload.id))
+            await self._read(discard, self._artifacts, keys)
+        for record in await self._read(self._store.data_on_its_way, now - STRAYS_KEPT):
+            keys = await self._write(data.give_up(record.sha256, record.putter))
             await self._read(discard, self._artifacts, keys)
         await self._sweep(now)
 

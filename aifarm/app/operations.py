@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from aifarm.app.configs import check_config
+from aifarm.app.data import declared, pinned
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, NotFound
 from aifarm.app.lookup import BEST, checkpoint_of, checkpoint_to_begin_with, ref_of, task_record
@@ -27,7 +28,7 @@ from aifarm.app.scopes import Principal
 from aifarm.app.writer import Operation
 from aifarm.core.task import Desired, DesiredSet, Needs, Note, Task
 from aifarm.core.why import Explanation, explain
-from aifarm.wire.agent import PackageRef, Program
+from aifarm.wire.agent import DataRef, PackageRef, Program
 from aifarm.wire.codec import encode
 from aifarm.wire.requests import CreateTask, CreateToken, RetryTask, UpdateStatus
 from aifarm.wire.rules import DOCUMENTED
@@ -125,7 +126,7 @@ def retry_task(
             checkpoint = checkpoint_of(draft, task_id, body.from_checkpoint)
         package = parent.spec.package
         if package is not None:
-            _pinned(draft, package.name, package.version)
+            _package(draft, package.name, package.version)
         task = Task(
             id=draft.new_id(),
             submitter=by.name,
@@ -142,6 +143,7 @@ def retry_task(
             parent.spec,
             parent=task_id,
             from_checkpoint=checkpoint.id if checkpoint is not None else None,
+            data=pinned(draft, parent.spec.data),
         )
         return _submitted(draft, TaskRecord(task, spec, about=parent.about), checkpoint)
 
@@ -185,8 +187,10 @@ def _once(
 def _spec(draft: Draft, body: CreateTask, own_hosts: frozenset[str]) -> TaskSpec:
     own = {name: getattr(body, name) for name in DOCUMENTED}
     config: dict[str, JSON] = {name: value for name, value in own.items() if value is not None}
+    config |= body.config
     name, version = body.name, body.version
     package = None
+    named: dict[str, DataRef] = {}
     url = _split(body.url)
     if url is None or url.netloc.rpartition("@")[2].lower() in {"", *own_hosts}:
         if url is not None:
@@ -196,11 +200,10 @@ def _spec(draft: Draft, body: CreateTask, own_hosts: frozenset[str]) -> TaskSpec
             where = path[1], path[2]
         else:
             where = name, version or ""
-        package = _pinned(draft, *where)
+        record = _package(draft, *where)
+        package = PackageRef(record.name, record.version, record.sha256, record.size)
         version = version or package.version
-    config = {**config, **body.config}
-    record = draft.package(package.name, package.version) if package is not None else None
-    if record is not None:
+        named = declared(record)
         check_config(config, record, frozenset(DOCUMENTED) - body.config.keys())
     return TaskSpec(
         type=body.type,
@@ -221,7 +224,7 @@ def _spec(draft: Draft, body: CreateTask, own_hosts: frozenset[str]) -> TaskSpec
             mounts=body.mounts,
             progress_from=body.progress_from,
         ),
-        data=body.data,
+        data=pinned(draft, {**named, **body.data}),
     )
 
 
@@ -232,13 +235,13 @@ def _split(url: str | None) -> SplitResult | None:
         raise NotFound(f"Nothing can be at {url}: it is no URL.", field="url") from None
 
 
-def _pinned(draft: Draft, name: str, version: str) -> PackageRef:
+def _package(draft: Draft, name: str, version: str) -> PackageRecord:
     record = draft.package(name, version)
     if record is None:
         versions = [package.version for package in draft.store.packages(name).items]
         hint = f"published: {', '.join(versions)}" if versions else "publish it first"
         raise NotFound(f"There is no package {name} {version} on this farm ({hint}).")
-    return PackageRef(record.name, record.version, record.sha256, record.size)
+    return record
 
 
 def set_status(task_id: str, body: UpdateStatus, by: Principal) -> Operation:

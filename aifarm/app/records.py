@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from aifarm.core.task import RankKey, Task
 from aifarm.wire.agent import CheckpointRef, DataRef, PackageRef, Point, Program, Resources
-from aifarm.wire.types import JSON, Direction, Metrics, Purpose
+from aifarm.wire.types import JSON, DataKind, Direction, Metrics, Purpose
 
 Role = Literal["admin", "researcher", "viewer", "agent"]
 
@@ -181,6 +181,21 @@ class OutputRecord(Struct, frozen=True):
     key: str
     parts: tuple[Part, ...]
     created_at: float
+
+
+class DataRecord(Struct, frozen=True):
+    """Data by the sha256 of its bytes, which are the parts under `key`, in order. Until it is
+    `complete` it is on its way, and its `putter`'s alone."""
+
+    sha256: str
+    putter: str
+    name: str
+    kind: DataKind
+    size: int
+    key: str
+    created_at: float
+    parts: tuple[Part, ...] = ()
+    complete: bool = False
 
 
 class PackageRecord(Struct, frozen=True):

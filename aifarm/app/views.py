@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
+from aifarm.app.data import SCHEME
 from aifarm.app.records import (
     AttemptRecord,
     CheckpointRecord,
     ClientRecord,
+    DataRecord,
     EventRecord,
     OutputRecord,
     PackageRecord,
@@ -20,7 +22,7 @@ from aifarm.app.search import direction
 from aifarm.app.translate import requirements
 from aifarm.core.task import Rank, RankKey, State, Task
 from aifarm.wire import rest, v1
-from aifarm.wire.agent import Resources
+from aifarm.wire.agent import DataRef, Resources
 from aifarm.wire.types import utc, whole_seconds
 
 V1_STATUS = {State.ASSIGNED: "pending", State.UNREACHABLE: "running"}
@@ -62,7 +64,8 @@ def task_details(record: TaskRecord) -> v1.TaskDetails:
 
 
 def task_full(record: TaskRecord, private: bool = False) -> rest.TaskFull:
-    """`private`: the reader may see the values of its environment."""
+    """`private`: the reader may see what is secret of it: the values of its environment, the
+    passwords in the URLs of its data."""
     task, spec, about = record.task, record.spec, record.about
     return rest.TaskFull(
         id=task.id,
@@ -106,9 +109,14 @@ def task_full(record: TaskRecord, private: bool = False) -> rest.TaskFull:
         outputs=spec.program.outputs,
         mounts=spec.program.mounts,
         progress_from=spec.program.progress_from,
-        data=spec.data,
+        data=spec.data if private else _shown(spec.data),
         deleted_at=utc(record.deleted_at) if record.deleted_at is not None else None,
     )
+
+
+def _shown(data: Mapping[str, DataRef]) -> dict[str, DataRef]:
+    """Without the passwords in their URLs."""
+    return {name: replace(ref, url=ref.shown) for name, ref in data.items()}
 
 
 def client_status(connected: bool) -> str:
@@ -281,6 +289,18 @@ def package_full(package: PackageRecord) -> rest.PackageFull:
         publisher=package.publisher,
         path=f"/models/{package.name}/{package.version}",
         created_at=utc(package.created_at),
+    )
+
+
+def data_full(record: DataRecord) -> rest.DataFull:
+    return rest.DataFull(
+        sha256=record.sha256,
+        name=record.name,
+        kind=record.kind,
+        size=record.size,
+        putter=record.putter,
+        url=f"{SCHEME}{record.sha256}",
+        created_at=utc(record.created_at),
     )
 
 

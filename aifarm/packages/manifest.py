@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from aifarm.wire.agent import DataRef
 from aifarm.wire.codec import WireError, decode_body, explain
 from aifarm.wire.types import JSON, Name, Sha256
 
@@ -56,8 +57,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     `entry` is the file that training code is loaded from, one of `files`, which gives the sha256
     of each path. `requires` are requirement strings, for the reader only. `defaults` are the
-    values of `config` that the code declares. `origin`, where it is known, is where its files come
-    from.
+    values of `config` that the code declares; `data`, by a name, is what a client fetches for it.
+    `origin`, where it is known, is where its files come from.
     """
 
     format: int = FORMAT
@@ -68,6 +69,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     requires: tuple[str, ...] = ()
     defaults: dict[str, JSON] = {}
     origin: Origin | None = None
+    data: dict[Name, DataRef] = {}
     files: dict[str, Sha256]
 
 

@@ -21,6 +21,7 @@ from aifarm.packages.manifest import (
     check_path,
     encode,
 )
+from aifarm.wire.agent import DataRef
 from aifarm.wire.types import JSON
 
 _UNIX = 3
@@ -36,12 +37,13 @@ def pack(
     requires: Iterable[str] = (),
     defaults: Mapping[str, JSON] | None = None,
     origin: Origin | None = None,
+    data: Mapping[str, DataRef] | None = None,
 ) -> bytes:
     """The archive of all files in `folder`, without hidden ones, byte code and an old manifest.
 
     A symbolic link is packed as what it leads to, which must lie in `folder`. Without `defaults`
-    the manifest has those that the entry declares; `origin` is where the files come from. Raises
-    PackageInvalid.
+    the manifest has those that the entry declares; `data` is what it names, `origin` where the
+    files come from. Raises PackageInvalid.
     """
     try:
         paths = _collect(Path(folder).resolve(strict=True), LIMITS)
@@ -50,7 +52,7 @@ def pack(
         raise PackageInvalid(
             f"The package cannot be read from {error.filename or folder}: {error.strerror}."
         ) from error
-    return _build(files, name, version, entry, kind, requires, defaults, origin)
+    return _build(files, name, version, entry, kind, requires, defaults, data, origin)
 
 
 def pack_source(
@@ -62,9 +64,11 @@ def pack_source(
     kind: Kind = "declarative",
     requires: Iterable[str] = (),
     defaults: Mapping[str, JSON] | None = None,
+    data: Mapping[str, DataRef] | None = None,
 ) -> bytes:
     """The archive of one file, `entry`, given as text. Raises PackageInvalid."""
-    return _build({entry: source.encode()}, name, version, entry, kind, requires, defaults, None)
+    files = {entry: source.encode()}
+    return _build(files, name, version, entry, kind, requires, defaults, data, None)
 
 
 def _build(
@@ -75,6 +79,7 @@ def _build(
     kind: Kind,
     requires: Iterable[str],
     defaults: Mapping[str, JSON] | None,
+    data: Mapping[str, DataRef] | None,
     origin: Origin | None,
 ) -> bytes:
     manifest = Manifest(
@@ -85,6 +90,7 @@ def _build(
         requires=tuple(requires),
         defaults=declared(files.get(entry, b"")) if defaults is None else dict(defaults),
         origin=origin,
+        data=dict(data or {}),
         files={path: hashlib.sha256(data).hexdigest() for path, data in files.items()},
     )
     archive = _zip({**files, MANIFEST: encode(manifest)})

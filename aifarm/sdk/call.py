@@ -26,7 +26,8 @@ Query = dict[str, str | list[str]]
 
 
 class Call(Struct, Generic[T], frozen=True, kw_only=True):
-    """One request. `repeatable`: sending it twice has the effect of sending it once."""
+    """One request. `repeatable`: sending it twice has the effect of sending it once.
+    `patience`: seconds without a byte of the answer."""
 
     method: str
     path: str
@@ -35,6 +36,7 @@ class Call(Struct, Generic[T], frozen=True, kw_only=True):
     body: bytes = b""
     headers: dict[str, str] = {}
     repeatable: bool = True
+    patience: float = 60.0
 
 
 class Answer(Struct, frozen=True):

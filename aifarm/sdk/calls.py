@@ -1,5 +1,6 @@
 """The `Call` for each route of the farm's API."""
 
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 from urllib.parse import quote
@@ -12,6 +13,9 @@ from aifarm.wire import query, requests, rest
 from aifarm.wire.codec import encode
 
 S = TypeVar("S", bound=Struct)
+
+HASHING = 20e6
+"""Bytes of stored data that a farm surely hashes in a second."""
 
 
 def health() -> Call[rest.Health]:
@@ -189,7 +193,7 @@ def client_history(client_id: str, wanted: query.HistoryQuery) -> Call[rest.Clie
     return _get(_client(client_id) + "/history", rest.ClientHistory, **given)
 
 
-# ---------------------------------------------------------------- packages and tokens
+# ---------------------------------------------------------------- packages, data and tokens
 
 
 def packages(
@@ -210,6 +214,39 @@ def put_package(name: str, version: str, archive: bytes) -> Call[rest.PackageFul
 
 def delete_package(name: str, version: str) -> Call[None]:
     return _delete(f"{API}/packages/{_quoted(name)}/{_quoted(version)}")
+
+
+def begin_data(body: requests.CreateData) -> Call[rest.DataUpload]:
+    return _send("POST", f"{API}/data", rest.DataUpload, body)
+
+
+def put_data_part(sha256: str, number: int, part: bytes) -> Call[None]:
+    return Call(
+        method="PUT",
+        path=f"{_data(sha256)}/parts/{number}",
+        decode=_nothing,
+        body=part,
+        headers={
+            "Content-Type": "application/octet-stream",
+            "X-Content-SHA256": hashlib.sha256(part).hexdigest(),
+        },
+    )
+
+
+def commit_data(sha256: str, size: int) -> Call[rest.DataFull]:
+    """The farm hashes all of it before it answers."""
+    call = _send("POST", f"{_data(sha256)}/commit", rest.DataFull)
+    return msgspec.structs.replace(call, patience=60.0 + size / HASHING)
+
+
+def list_data(
+    name: str | None = None, *, page: int = 1, limit: int = query.MAX_LIMIT
+) -> Call[rest.DataList]:
+    return _get(f"{API}/data", rest.DataList, name=name, page=page, limit=limit)
+
+
+def delete_data(sha256: str) -> Call[None]:
+    return _delete(_data(sha256))
 
 
 def tokens() -> Call[rest.TokenList]:
@@ -293,6 +330,10 @@ def _task(task_id: str) -> str:
 
 def _checkpoint(task_id: str, checkpoint_id: str) -> str:
     return f"{_task(task_id)}/checkpoints/{_quoted(checkpoint_id)}"
+
+
+def _data(sha256: str) -> str:
+    return f"{API}/data/{_quoted(sha256)}"
 
 
 def _client(client_id: str) -> str:

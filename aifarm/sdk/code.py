@@ -9,6 +9,7 @@ from msgspec import Struct
 from aifarm.packages import Kind, Origin, PackageInvalid, pack, pack_source
 from aifarm.sdk.errors import InvalidRequest
 from aifarm.sdk.origin import origin_of
+from aifarm.wire.agent import DataRef
 from aifarm.wire.types import JSON
 
 
@@ -21,6 +22,7 @@ class Code(Struct, frozen=True, kw_only=True):
     entry: str
     kind: Kind
     defaults: Mapping[str, JSON] | None
+    data: Mapping[str, DataRef]
 
     @classmethod
     def of(
@@ -31,6 +33,7 @@ class Code(Struct, frozen=True, kw_only=True):
         entry: str,
         kind: Kind,
         defaults: Mapping[str, JSON] | None,
+        data: Mapping[str, DataRef],
     ) -> "Code":
         """From a folder, a .py file, or its text. Raises InvalidRequest."""
         folder, source, found = _found(given)
@@ -43,6 +46,7 @@ class Code(Struct, frozen=True, kw_only=True):
             entry=entry,
             kind=kind,
             defaults=defaults,
+            data=data,
         )
 
     def origin(self) -> Origin | None:
@@ -62,6 +66,7 @@ class Code(Struct, frozen=True, kw_only=True):
                     kind=self.kind,
                     defaults=self.defaults,
                     origin=origin,
+                    data=self.data,
                 )
             return pack_source(
                 self.source,
@@ -70,6 +75,7 @@ class Code(Struct, frozen=True, kw_only=True):
                 entry=self.entry,
                 kind=self.kind,
                 defaults=self.defaults,
+                data=self.data,
             )
         except PackageInvalid as error:
             raise InvalidRequest(str(error)) from None

@@ -14,20 +14,22 @@ from aifarm.sdk.call import valid
 from aifarm.sdk.choice import chosen
 from aifarm.sdk.client import Client
 from aifarm.sdk.code import Code
+from aifarm.sdk.content import AnyData, Content, data_refs
 from aifarm.sdk.errors import InvalidRequest, NotFound
 from aifarm.sdk.events import all_events
 from aifarm.sdk.follow import watch
 from aifarm.sdk.frames import TaskList
 from aifarm.sdk.http import Http
 from aifarm.sdk.notebook import Notebook, try_out
+from aifarm.sdk.putting import put
 from aifarm.sdk.runtime import aside
 from aifarm.sdk.submission import Submission, task_body
 from aifarm.sdk.task import Task
 from aifarm.wire import live, query, requests, rest
-from aifarm.wire.agent import DataRef
 from aifarm.wire.types import JSON
 
 Package = rest.PackageFull
+Data = rest.DataFull
 
 Role = Literal["admin", "researcher", "viewer", "agent"]
 
@@ -105,15 +107,24 @@ class Farm:
         entry: str = "model.py",
         kind: Kind = "declarative",
         defaults: Mapping[str, JSON] | None = None,
+        data: Mapping[str, AnyData] | None = None,
     ) -> Package:
         """Puts model code on the farm: a folder, one Python file, or its text.
 
-        `name` is by default the folder's or file's, `version` a short hash of the content. A
-        folder's package says which commit of git it is, and what was changed since. The same
-        content again is no error. Raises Conflict where the version holds other content,
+        `name` is by default the folder's or file's, `version` a short hash of the content. `data`
+        is what every task of it gets that does not name other data so. A folder's package says
+        which commit of git it is, and what was changed since. The same content again is no error.
+        Raises Conflict where the version holds other content,
         InvalidRequest where this is no package.
         """
-        code = Code.of(folder_or_source, name, entry=entry, kind=kind, defaults=defaults)
+        code = Code.of(
+            folder_or_source,
+            name,
+            entry=entry,
+            kind=kind,
+            defaults=defaults,
+            data=data_refs(data),
+        )
         if not version:
             version = hashlib.sha256(aside(code.packed, "0")).hexdigest()[:12]
         archive = aside(code.packed, version, aside(code.origin))
@@ -164,6 +175,39 @@ class Farm:
         """Deletes what you published. Raises Conflict while a task may still need it."""
         self._http.send(calls.delete_package(name, version))
 
+    # ------------------------------------------------------------ data
+
+    def put(
+        self,
+        what: object,
+        name: str | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Data:
+        """Puts data on the farm, for `submit(data={"train": ...})`: a file or a folder by its
+        path, a NumPy array or a torch tensor.
+
+        What is there already is not sent again; what broke off goes on. An array becomes a .npy
+        file. A folder keeps its regular files, and links that stay inside as what they lead to.
+        `name` is for people, by default the path's. `progress` is called with the bytes stored
+        and those of all. Raises InvalidRequest for what cannot be put.
+        """
+        return put(self._http, Content.of(what, name), progress)
+
+    def data(self, name: str | None = None) -> list[Data]:
+        """What was put on the farm, or put as `name`, the newest first."""
+        found: list[Data] = []
+        while True:
+            page = len(found) // query.MAX_LIMIT + 1
+            rows = (self._http.send(calls.list_data(name, page=page))).data
+            found += rows
+            if len(rows) < query.MAX_LIMIT:
+                return found
+
+    def delete_data(self, data: Data | str) -> None:
+        """Deletes what you put, named by its sha256. Raises Conflict while a task needs it."""
+        self._http.send(calls.delete_data(data if isinstance(data, str) else data.sha256))
+
     # ------------------------------------------------------------ tasks
 
     def submit(
@@ -199,7 +243,7 @@ class Farm:
         outputs: Iterable[str] = (),
         mounts: Mapping[str, str | os.PathLike[str]] | None = None,
         progress_from: str | None = None,
-        data: Mapping[str, DataRef | str] | None = None,
+        data: Mapping[str, AnyData] | None = None,
     ) -> Task:
         """A new task that trains `package`, or the one called `name` (its latest `version`).
 
@@ -216,8 +260,11 @@ class Farm:
         attempt on; `outputs` are globs of the files to keep, with checkpoints and at every end;
         `mounts` shows paths of the client under the working folder ({"data": "/srv/data"});
         `progress_from` is a regular expression over the log's lines, whose groups `step`, `total`
-        and others, named like metrics, are numbers. `data`, by a name, is what each client
-        fetches once: what `put` gave, or a URL.
+        and others, named like metrics, are numbers.
+
+        `data` is what the training finds by these names in `run.data_dir`, and what each client
+        fetches once: what `put` gave, or a URL of any scheme that clients can read, with
+        "#sha256=..." at its end to have it checked.
 
         Raises NotFound for an unknown package or checkpoint, InvalidRequest for a value the farm
         does not take.

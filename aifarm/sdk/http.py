@@ -47,7 +47,6 @@ class Http:
         self.live = Live(address, tls)
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {address.token}"},
-            timeout=httpx.Timeout(60.0, connect=5.0),
             verify=tls or False,
             transport=transport,
             # A proxy knows nothing of this machine's loopback.
@@ -131,6 +130,7 @@ class Http:
             params=call.query or None,
             content=call.body or None,
             headers=call.headers,
+            timeout=httpx.Timeout(call.patience, connect=5.0),
         )
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypedDict
 
 from aifarm.sdk.call import valid
+from aifarm.sdk.content import AnyData, data_refs
 from aifarm.wire import requests, rest
-from aifarm.wire.agent import DataRef
 from aifarm.wire.types import JSON
 
 
@@ -42,7 +42,7 @@ class Submission(TypedDict, total=False):
     outputs: Iterable[str]
     mounts: Mapping[str, str | os.PathLike[str]] | None
     progress_from: str | None
-    data: Mapping[str, DataRef | str] | None
+    data: Mapping[str, AnyData] | None
 
 
 def task_body(name: str, options: Submission) -> requests.CreateTask:
@@ -61,8 +61,5 @@ def task_body(name: str, options: Submission) -> requests.CreateTask:
     fields["outputs"] = list(options.get("outputs") or ())
     mounts = options.get("mounts") or {}
     fields["mounts"] = {inside: os.fspath(path) for inside, path in mounts.items()}
-    data = options.get("data") or {}
-    fields["data"] = {
-        key: DataRef(url=value) if isinstance(value, str) else value for key, value in data.items()
-    }
+    fields["data"] = data_refs(options.get("data"))
     return valid(requests.CreateTask, name=name, **fields)

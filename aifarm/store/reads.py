@@ -12,6 +12,7 @@ from aifarm.app.records import (
     AttemptRecord,
     CheckpointRecord,
     ClientSample,
+    DataRecord,
     EventRecord,
     LogLines,
     MetricPart,
@@ -33,6 +34,7 @@ from aifarm.store.rows import (
     ATTEMPTS,
     CHECKPOINTS,
     CLIENTS,
+    DATA,
     EVENTS,
     HOLDS,
     OUTPUTS,
@@ -314,7 +316,7 @@ class Reads:
 
     def artifact_keys(self) -> set[str]:
         """Where everything lies that a row speaks of."""
-        of = (tables.checkpoints, tables.outputs, tables.packages, tables.uploads)
+        of = (tables.checkpoints, tables.outputs, tables.packages, tables.uploads, tables.data)
         with self._reading() as connection:
             return {key for table in of for (key,) in connection.execute(select(table.c.key)).all()}
 
@@ -358,6 +360,32 @@ class Reads:
         with self._reading() as connection:
             rows = connection.execute(query.offset(offset).limit(limit)).all()
             return Page(PACKAGES.records(rows), connection.execute(count).scalar_one())
+
+    def data(self, sha256: str, putter: str | None = None) -> DataRecord | None:
+        """What is complete; with a `putter` theirs, also on its way."""
+        whose = {"complete": True} if putter is None else {"putter": putter}
+        row = self._row(tables.data, sha256=sha256, **whose)
+        return None if row is None else DATA.record(row)
+
+    def data_page(
+        self, name: str | None = None, *, offset: int = 0, limit: int = 100
+    ) -> Page[DataRecord]:
+        """What is complete, the newest first."""
+        table = tables.data
+        wanted = [table.c.complete.is_(True), *([] if name is None else [table.c.name == name])]
+        newest = (table.c.created_at.desc(), table.c.sha256)
+        query = select(table).where(*wanted).order_by(*newest).offset(offset).limit(limit)
+        count = select(func.count()).select_from(table).where(*wanted)
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+            return Page(DATA.records(rows), connection.execute(count).scalar_one())
+
+    def data_on_its_way(self, before: float) -> list[DataRecord]:
+        """What was begun `before` this time and is not complete."""
+        table = tables.data
+        query = select(table).where(table.c.complete.is_(False), table.c.created_at < before)
+        with self._reading() as connection:
+            return DATA.records(connection.execute(query).all())
 
     def tokens(self) -> list[TokenRecord]:
         """The oldest first, revoked ones too."""

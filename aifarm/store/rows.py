@@ -14,6 +14,7 @@ from aifarm.app.records import (
     AttemptRecord,
     CheckpointRecord,
     ClientRecord,
+    DataRecord,
     EventRecord,
     OutputRecord,
     PackageRecord,
@@ -126,3 +127,4 @@ CHECKPOINTS = Rows(tables.checkpoints, CheckpointRecord)
 OUTPUTS = Rows(tables.outputs, OutputRecord)
 UPLOADS = Rows(tables.uploads, UploadRecord)
 PACKAGES = Rows(tables.packages, PackageRecord)
+DATA = Rows(tables.data, DataRecord)

@@ -373,6 +373,22 @@ packages = Table(
     Column("created_at", Double, nullable=False),
 )
 
+# Complete, or on its way from one putter.
+data = Table(
+    "data",
+    metadata,
+    Column("sha256", String, primary_key=True),
+    Column("putter", PlainText, primary_key=True),
+    Column("name", PlainText, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("key", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("parts", Json, nullable=False),
+    Column("complete", Boolean, nullable=False),
+)
+Index("ix_data_created_at", data.c.created_at)
+
 idempotency = Table(
     "idempotency",
     metadata,

@@ -22,6 +22,7 @@ from aifarm.app.records import (
     CheckpointRecord,
     ClientRecord,
     ClientSample,
+    DataRecord,
     EventRecord,
     LogLines,
     OutputRecord,
@@ -41,6 +42,7 @@ from aifarm.store.rows import (
     ATTEMPTS,
     CHECKPOINTS,
     CLIENTS,
+    DATA,
     EVENTS,
     HOLDS,
     OUTPUTS,
@@ -53,7 +55,7 @@ from aifarm.store.rows import (
 from aifarm.store.samples import SamplesWriter
 from aifarm.store.statements import Statement
 
-_REPLACED = (CLIENTS, TOKENS, ATTEMPTS, HOLDS, UPLOADS, CHECKPOINTS, OUTPUTS)
+_REPLACED = (CLIENTS, TOKENS, ATTEMPTS, HOLDS, UPLOADS, CHECKPOINTS, OUTPUTS, DATA)
 """Kinds of records of which the last one written stands."""
 
 _ADDED = (PACKAGES, EVENTS)
@@ -134,6 +136,12 @@ class Buffer:
     def drop_package(self, name: str, version: str) -> None:
         self._put(PACKAGES, (name, version), None)
 
+    def put_data(self, record: DataRecord) -> None:
+        self._put(DATA, (record.sha256, record.putter), record)
+
+    def drop_data(self, sha256: str, putter: str) -> None:
+        self._put(DATA, (sha256, putter), None)
+
     def put_tags(self, task_id: str, tags: Sequence[str]) -> None:
         self.tags[task_id] = tags
 
@@ -172,7 +180,7 @@ class Writer:
         self._update_progress = _guarded([tables.tasks.c[name] for name in _PROGRESS], dialect)
         self._put: dict[Rows[Any], Statement] = {kind: upserting(kind.table) for kind in _REPLACED}
         self._put |= {kind: inserting(kind.table) for kind in _ADDED}
-        removed = (HOLDS, UPLOADS, CHECKPOINTS, OUTPUTS, PACKAGES, CLIENTS)
+        removed = (HOLDS, UPLOADS, CHECKPOINTS, OUTPUTS, PACKAGES, CLIENTS, DATA)
         self._remove = {kind: _removal(kind.table, dialect) for kind in removed}
         self._put_placements = upserting(tables.placements)
         self._put_idempotency = upserting(tables.idempotency)

@@ -6,6 +6,7 @@ from aifarm.app.scopes import Scope
 from aifarm.web import (
     checkpoints,
     clients,
+    data,
     lists,
     logs,
     metrics,
@@ -50,6 +51,7 @@ _FILE: dict[str, Any] = {"also": (206,), "headers": ("Range",)}
 _AS_CLIENT = ("Client-ID",)
 _TASK = "/tasks/{task_id}"
 _PACKAGE = "/packages/{name}/{version}"
+_DATA = "/data/{sha256}"
 _CLIENT = "/clients/{client_id}"
 _CHECKPOINT = f"{_TASK}/checkpoints/{{checkpoint_id}}"
 
@@ -143,6 +145,31 @@ ROUTES: tuple[Route, ...] = (
         max_body=packages.MAX_PACKAGE,
         spools=True,
     ),
+    *_v2("GET", "/data", READ, data.list_all, rest.DataList, query=query.DataQuery),
+    *_v2(
+        "POST",
+        "/data",
+        Scope.PUBLISH,
+        data.begin,
+        rest.DataUpload,
+        body=requests.CreateData,
+        status=201,
+        also=(200,),
+    ),
+    *_v2(
+        "PUT",
+        f"{_DATA}/parts/{{number}}",
+        Scope.PUBLISH,
+        data.put_part,
+        body=BYTES,
+        status=204,
+        headers=("X-Content-SHA256",),
+        max_body=requests.PART_SIZE,
+        metered=False,
+    ),
+    *_v2("POST", f"{_DATA}/commit", Scope.PUBLISH, data.commit, rest.DataFull),
+    *_v2("GET", _DATA, FETCH, data.get, BYTES, **_FILE),
+    *_v2("DELETE", _DATA, Scope.PUBLISH, data.delete, status=204),
     *_v2("GET", "/token", READ, tokens.mine, rest.TokenFull),
     *_v2("GET", "/tokens", ADMIN, tokens.list_all, rest.TokenList),
     *_v2(

@@ -4,7 +4,7 @@ import hashlib
 
 from aifarm.app import uploads
 from aifarm.app.errors import Forbidden, InvalidRequest
-from aifarm.app.records import UploadRecord
+from aifarm.app.records import Part, UploadRecord
 from aifarm.web.http import Request, Response
 from aifarm.wire import rest
 
@@ -40,9 +40,15 @@ async def put_part(request: Request) -> Response:
     Every part but the last has `part_size` bytes. The same part again is fine.
     """
     upload = await _find(request)
-    number = _number(request.params["number"], upload)
-    first = number * upload.part_size
-    expected = min(upload.part_size, upload.size - first)
+    part = await store_part(request, upload.key, upload.size, upload.part_size)
+    await request.write(uploads.add_part(upload.id, part))
+    return Response()
+
+
+async def store_part(request: Request, key: str, size: int, part_size: int) -> Part:
+    """The request's part of a file of `size` bytes, once it is durable under `key`."""
+    number = _number(request.params["number"], -(-size // part_size))
+    expected = min(part_size, size - number * part_size)
     if len(request.body) != expected:
         raise InvalidRequest(
             f"Part {number} has {expected} bytes, not {len(request.body)}.",
@@ -53,10 +59,7 @@ async def put_part(request: Request) -> Response:
     digest = await request.read(lambda: hashlib.sha256(request.body).hexdigest())
     if claimed is not None and claimed != digest:
         raise InvalidRequest("The part was damaged on its way; send it again.", field="body")
-    artifacts = request.facade.artifacts
-    part = await request.read(artifacts.put_part, upload.key, number, request.body)
-    await request.write(uploads.add_part(upload.id, part))
-    return Response()
+    return await request.read(request.facade.artifacts.put_part, key, number, request.body)
 
 
 async def _find(request: Request) -> UploadRecord:
@@ -65,8 +68,7 @@ async def _find(request: Request) -> UploadRecord:
     return upload
 
 
-def _number(text: str, upload: UploadRecord) -> int:
-    count = -(-upload.size // upload.part_size)
+def _number(text: str, count: int) -> int:
     if not text.isdecimal() or int(text) >= count:
         raise InvalidRequest(
             f"Parts are numbered 0 to {count - 1}.", field="number", expected=f"0..{count - 1}"

@@ -6,6 +6,7 @@ carry `attempt`, `rank` and `seq`: `seq` counts from 1 without gaps per (task, a
 and acknowledgements are cumulative. A contract-only client sends none of them.
 """
 
+import re
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -15,6 +16,7 @@ from aifarm.wire.types import (
     Argument,
     ControlAction,
     Count,
+    DataUrl,
     DesiredState,
     Glob,
     HostPath,
@@ -331,10 +333,21 @@ class Program(Struct, frozen=True, omit_defaults=True):
 
 class DataRef(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Data by its address and hash: `url` of any scheme that the client can read, or
-    "aifarm:SHA256" for what was put on the farm itself, whose hash stands in it."""
+    "aifarm:SHA256" for what was put on the farm itself, whose hash stands in it.
 
-    url: Annotated[str, Meta(min_length=1, max_length=4096)]
+    `folder`: the bytes are a tar archive, and its files are to be found as a folder. `size` in
+    bytes, where it is known.
+    """
+
+    url: DataUrl
     sha256: Sha256 | None = None
+    folder: bool = False
+    size: Natural | None = None
+
+    @property
+    def shown(self) -> str:
+        """The URL as everybody may see it: without user and password."""
+        return re.sub(r"://[^/?#]*@", "://***@", self.url)
 
 
 class FarmAssignment(Struct, frozen=True, omit_defaults=True):

@@ -147,6 +147,12 @@ class HistoryQuery(Query, frozen=True, kw_only=True):
     points: Annotated[int, Meta(ge=1, le=10_000)] = 500
 
 
+class DataQuery(Paged, frozen=True, kw_only=True):
+    """The newest first."""
+
+    name: Word | None = None
+
+
 class PackageQuery(Paged, frozen=True, kw_only=True):
     """By name, the oldest version first."""
 

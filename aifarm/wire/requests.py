@@ -10,6 +10,7 @@ from aifarm.wire.types import (
     JSON,
     Argument,
     Count,
+    DataKind,
     DesiredState,
     Direction,
     EnvName,
@@ -178,3 +179,13 @@ class CreateUpload(Request, frozen=True, kw_only=True):
     size: Annotated[int, Meta(ge=1, le=2**44)]
     sha256: Sha256
     purpose: Purpose = "checkpoint"
+
+
+class CreateData(Request, frozen=True, kw_only=True):
+    """POST /api/v2/data. `size` in bytes and `sha256` of what is to be sent: for a folder of its
+    tar archive, for an array of its .npy file. `name` is for people."""
+
+    sha256: Sha256
+    size: Annotated[int, Meta(ge=0, le=2**36)]
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    kind: DataKind = "file"

@@ -7,6 +7,7 @@ from msgspec import UNSET, Struct, UnsetType
 from aifarm.wire.agent import DataRef, ErrorBody, Resources
 from aifarm.wire.types import (
     JSON,
+    DataKind,
     Direction,
     Metrics,
     RelativePath,
@@ -302,6 +303,34 @@ class PackageList(Struct, frozen=True):
     packages: list[PackageFull]
     total: int = 0
     page: int = 1
+
+
+class DataFull(Struct, frozen=True):
+    """Data on the farm. `url`: how tasks name it. `kind`: a "file", a "folder" as a tar archive,
+    or an "array" as a .npy file; `size` in bytes; `putter` brought it first."""
+
+    sha256: str
+    name: str
+    kind: DataKind
+    size: int
+    putter: str
+    url: str
+    created_at: Timestamp
+
+
+class DataList(Struct, frozen=True):
+    data: list[DataFull]
+    total: int
+    page: int
+
+
+class DataUpload(Struct, frozen=True):
+    """What is still to be sent. `parts`: numbers stored so far; `data` once all of it is there,
+    and then nothing needs to be sent."""
+
+    part_size: int
+    parts: list[int]
+    data: DataFull | None = None
 
 
 class TokenFull(Struct, frozen=True):

@@ -25,6 +25,14 @@ Glob = Annotated[
 ]
 RelativePath = Glob
 HostPath = Annotated[str, Meta(min_length=2, max_length=4096, pattern=r"^/[^\x00-\x1f]+$")]
+# Of any scheme; "aifarm:" is the farm's own, and what follows says all.
+DataUrl = Annotated[
+    str,
+    Meta(
+        max_length=4096,
+        pattern=r"^(aifarm:[0-9a-f]{64}|(?!aifarm:)[a-z][a-z0-9+.-]*:[^\x00-\x1f\x7f]+)$(?!\n)",
+    ),
+]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -41,6 +49,7 @@ DesiredState = Literal["running", "paused", "stopped"]
 Outcome = Literal["completed", "failed", "stopped"]
 Direction = Literal["min", "max"]
 Purpose = Literal["checkpoint", "output"]
+DataKind = Literal["file", "folder", "array"]
 
 # Any JSON value: msgspec has no recursive types; `codec` bounds the depth.
 JSON = Any

@@ -46,7 +46,6 @@ class AsyncHttp:
         self.live = AsyncLive(address, tls)
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {address.token}"},
-            timeout=httpx.Timeout(60.0, connect=5.0),
             verify=tls or False,
             transport=transport,
             # A proxy knows nothing of this machine's loopback.
@@ -132,6 +131,7 @@ class AsyncHttp:
             params=call.query or None,
             content=call.body or None,
             headers=call.headers,
+            timeout=httpx.Timeout(call.patience, connect=5.0),
         )
 
 

@@ -1,0 +1,126 @@
+"""Data that tasks name, by the sha256 of its bytes: brought part by part, then there for good."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+from aifarm.app import assignments, data, views
+from aifarm.app.errors import Conflict, InvalidRequest, NotFound
+from aifarm.app.housekeeping import discard
+from aifarm.app.records import DataRecord
+from aifarm.web.http import File, Request, Response
+from aifarm.web.paging import page_of
+from aifarm.web.uploads import store_part
+from aifarm.wire import rest
+from aifarm.wire.requests import PART_SIZE
+
+
+async def begin(request: Request) -> Response:
+    """Announces data by its size and sha256, and answers which parts are stored already.
+
+    Where `data` is not null the farm has all of it, and nothing needs to be sent. Otherwise send
+    the parts, each of `part_size` bytes but for the last, and commit. A repeat goes on with what
+    was begun (200); what is not committed within a day is forgotten.
+    """
+    record, new = await request.write(data.begin(request.content, request.by))
+    upload = rest.DataUpload(
+        PART_SIZE,
+        [part.number for part in record.parts],
+        views.data_full(record) if record.complete else None,
+    )
+    return Response(upload, 201 if new else 200)
+
+
+async def put_part(request: Request) -> Response:
+    """Stores one part of data that was announced; the answer comes once its bytes are durable.
+
+    The same part again is fine.
+    """
+    record = await _announced(request)
+    if record.complete:
+        return Response()
+    part = await store_part(request, record.key, record.size, PART_SIZE)
+    await request.write(data.add_part(record.sha256, part, request.by))
+    return Response()
+
+
+async def commit(request: Request) -> Response:
+    """Hashes all parts and makes the data usable; a repeat gives the same answer.
+
+    Bytes that do not have the sha256 are thrown away (400): announce the data again.
+    """
+    record = await _announced(request)
+    if not record.complete:
+        await _verify(request, record)
+    known, needless = await request.write(data.commit(record.sha256, request.by))
+    await request.read(discard, request.facade.artifacts, needless)
+    return Response(views.data_full(known))
+
+
+async def _announced(request: Request) -> DataRecord:
+    record: DataRecord = await request.write(data.find(request.params["sha256"], request.by))
+    return record
+
+
+async def _verify(request: Request, record: DataRecord) -> None:
+    stored = sum(part.size for part in record.parts)
+    if stored != record.size:
+        raise Conflict(f"{stored} of {record.size} bytes are stored; send the other parts first.")
+    artifacts = request.facade.artifacts
+    pieces = artifacts.read(record.key, record.parts, 0, record.size)
+    if await request.read(_sha256, pieces) != record.sha256:
+        keys = await request.write(data.give_up(record.sha256, record.putter))
+        await request.read(discard, artifacts, keys)
+        raise InvalidRequest(
+            "What was sent does not have the sha256 that was announced: send it again.",
+            field="sha256",
+            expected=record.sha256,
+        )
+
+
+def _sha256(pieces: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+async def list_all(request: Request) -> Response:
+    """Data on the farm, the newest first."""
+    page, limit = page_of(request)
+    found = await request.read(
+        request.facade.store.data_page,
+        request.query.name,
+        offset=(page.number - 1) * limit,
+        limit=limit,
+    )
+    body = rest.DataList(
+        [views.data_full(record) for record in found.items], found.total, page.number
+    )
+    return Response(body, headers=page.headers(found.total))
+
+
+async def get(request: Request) -> Response | File:
+    """Downloads data, or the range of it that is asked for: a folder as a tar archive, an array
+    as a .npy file. Agents get what their tasks name."""
+    sha256 = request.params["sha256"]
+    if request.by.role == "agent":
+        await request.write(assignments.need_data(sha256, request.by))
+    record = await request.read(request.facade.store.data, sha256)
+    if record is None:
+        raise NotFound(f"There is no data {data.SCHEME}{sha256} on this farm.")
+    return File(record.key, record.parts, record.size, record.sha256, _filename(record))
+
+
+def _filename(record: DataRecord) -> str:
+    suffix = {"folder": ".tar", "array": ".npy"}.get(record.kind, "")
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", record.name)  # it stands in a header
+    return name if name.endswith(suffix) else name + suffix
+
+
+async def delete(request: Request) -> Response:
+    """Deletes data. Refused with 409 while a task that is not over names it; only who put it and
+    administrators may."""
+    key = await request.write(data.delete(request.params["sha256"], request.by))
+    await request.read(discard, request.facade.artifacts, [key])
+    return Response()
