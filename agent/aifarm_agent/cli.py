@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 FAILED, REFUSED = 1, 3
 TOKEN = "AIFARM_TOKEN"
+UNITS = {"M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 WORK_DIR = click.option(
     "--work-dir",
@@ -77,6 +78,16 @@ def _ports(context: click.Context, parameter: click.Parameter, given: str | None
     return range(int(low), int(high) + 1)
 
 
+def _size(context: click.Context, parameter: click.Parameter, given: str | None) -> int | None:
+    """Bytes."""
+    if given is None:
+        return None
+    number, unit = given[:-1], given[-1:].upper()
+    if unit not in UNITS or not number.isdecimal():
+        raise click.BadParameter("a size is written 50G, or with M or T.")
+    return int(number) * UNITS[unit]
+
+
 @click.group(invoke_without_command=True)
 @click.option(
     "--server",
@@ -109,6 +120,12 @@ def _ports(context: click.Context, parameter: click.Parameter, given: str | None
     show_default=True,
     help="Seconds for which a paused task may stay in memory here; then it leaves.",
 )
+@click.option(
+    "--cache",
+    metavar="SIZE",
+    callback=_size,
+    help="Disk for the data of tasks, as 50G.  [default: a quarter of the disk]",
+)
 @click.option("--cafile", type=click.Path(exists=True, dir_okay=False), help="Trust for wss://.")
 @click.option("--verbose", is_flag=True)
 @click.version_option(__version__)
@@ -140,6 +157,8 @@ def status_command(work_dir: Path, as_json: bool) -> None:
                 f"  task {rank.task_id} attempt {rank.attempt} rank {rank.rank}: "
                 f"{rank.state}, {rank.progress:.0f} %"
             )
+        used, limit = (f"{size / UNITS['G']:.1f} GiB" for size in (told.cache, told.cache_limit))
+        click.echo(f"  data: {used} of {limit}")
     held = Kept(work_dir / "kept").held()
     if held.folders and not as_json:
         words = f"{held.folders} ended attempts, {held.size / 2**20:.1f} MiB"
@@ -158,6 +177,7 @@ def _run(
     rank_ports: range | None,
     grace: float,
     hold_limit: float,
+    cache: int | None,
     cafile: str | None,
     verbose: bool,
 ) -> int:
@@ -173,7 +193,9 @@ def _run(
         logger.warning("%s: token and data travel unencrypted; wss:// would protect them", url)
     try:
         context = ssl.create_default_context(cafile=cafile) if secure else None
-        settings = Settings(grace, hold_limit, advertise=advertise, rank_ports=rank_ports)
+        settings = Settings(
+            grace, hold_limit, advertise=advertise, rank_ports=rank_ports, cache=cache
+        )
         with contextlib.closing(WorkDir(work_dir)) as folder:
             identity = Identity(
                 client_id or folder.client_id,

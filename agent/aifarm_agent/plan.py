@@ -1,11 +1,13 @@
 """What a worker is started with."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from aifarm.wire.agent import AssignedTask
+from aifarm_agent.data import Found
 from aifarm_agent.events import RankKey
 from aifarm_agent.rank import HOLD_LIMIT
 
@@ -19,7 +21,8 @@ class Settings(NamedTuple):
     `grace`: seconds that a worker has to stop. `hold_limit`: seconds for which a paused task may
     hold this client. `orphan_limit`: seconds that workers go on without
     an agent. `advertise`: the address that a gang's peers are told; None is the one towards the
-    server. `rank_ports`: where a gang may meet; None is any port.
+    server. `rank_ports`: where a gang may meet; None is any port. `cache`: bytes of data that are
+    kept; None is a share of the disk.
     """
 
     grace: float = 30.0
@@ -27,6 +30,7 @@ class Settings(NamedTuple):
     orphan_limit: float = 3600.0
     advertise: str | None = None
     rank_ports: range | None = None
+    cache: int | None = None
 
 
 class Package(NamedTuple):
@@ -38,11 +42,12 @@ class Package(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`resume`: the checkpoint to begin with."""
+    """`resume`: the checkpoint to begin with; `data` by the names that the task gives it."""
 
     task: AssignedTask
     package: Package
     resume: Path | None
+    data: Mapping[str, Found]
 
     def _arguments(self, key: RankKey) -> list[str]:
         """Of the script's command line."""
@@ -66,6 +71,7 @@ class Plan(NamedTuple):
             "args": self._arguments(key),
             "outputs": farm.program.outputs if farm else [],
             "resume": str(self.resume) if self.resume else None,
+            "data": {name: msgspec.to_builtins(found.stored) for name, found in self.data.items()},
             "checkpoint_seconds": CHECKPOINT_SECONDS,
             "keep_checkpoints": KEEP_CHECKPOINTS,
         }

@@ -89,11 +89,16 @@ class Rest:
         """
         part = target.with_name(f"{target.name}.part")
         target.parent.mkdir(mode=0o700, exist_ok=True)
-        await self._repeat(lambda: self._fetch(path, part, size))
+        await self.resume(path, part, size)
         if not await asyncio.to_thread(intact, part, size, sha256):
             part.unlink(missing_ok=True)
             raise Refused(0, f"What came of {path} does not have the sha256 {sha256}.")
         part.rename(target)
+
+    async def resume(self, path: str, part: Path, size: int) -> None:
+        """Appends to `part` what it lacks of `size` bytes, or what there is. Raises Refused, and
+        OSError."""
+        await self._repeat(lambda: self._fetch(path, part, size))
 
     async def _fetch(self, path: str, part: Path, size: int) -> "httpx.Response":
         have = _have(part, size)

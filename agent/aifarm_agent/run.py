@@ -88,6 +88,14 @@ class Run:
         sockets = {"doorbell": str(self._doorbell), "control": str(self._control)}
         self._save("task.json", {**task, **sockets, "desired": desired})
 
+    def link_data(self, paths: Mapping[str, Path]) -> None:
+        """Shows the data in this folder's `data`; while the links are there it is in use."""
+        folder = self.folder / "data"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        for name, path in paths.items():
+            (folder / name).symlink_to(path)
+
     def spawned(self, worker: Process) -> None:
         self.worker = worker
         self._oom_kills = oom_kills()

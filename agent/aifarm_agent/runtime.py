@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from aifarm.wire.agent import AssignedTask, FromServer
 from aifarm_agent import events, status
 from aifarm_agent.checkpoints import KEEP, Checkpoints
+from aifarm_agent.data import Cache, Found
 from aifarm_agent.events import Effect, Identity, Mark, RankKey, Report
 from aifarm_agent.gpus import Gpus
 from aifarm_agent.kept import Kept
@@ -71,8 +72,15 @@ class Agent:
         )
         rest = Rest(lambda: rest_url(self._link.url), headers, server.context or True)
         self._outputs = Outputs(workdir.runs, workdir.kept, rest, self._told)
+        self._cache = Cache(workdir.data, workdir.runs, rest, settings.cache)
         self._transfers = Transfers(
-            workdir.packages, self._checkpoints, self._outputs, rest, self._prepared, self._told
+            workdir.packages,
+            self._checkpoints,
+            self._outputs,
+            self._cache,
+            rest,
+            self._prepared,
+            self._told,
         )
         self._resumed: dict[RankKey, str] = {}
         self._server: str | None = None
@@ -193,11 +201,16 @@ class Agent:
         return self._session.wants_log(key)
 
     def _prepared(
-        self, key: RankKey, task: AssignedTask, package: Package, resume: Path | None
+        self,
+        key: RankKey,
+        task: AssignedTask,
+        package: Package,
+        resume: Path | None,
+        data: Mapping[str, Found],
     ) -> None:
         if resume is not None:
             self._resumed[key] = str(resume)
-        self._supervisor.prepare(key, task, package, resume)
+        self._supervisor.prepare(key, task, package, resume, data)
         self._told(key, events.Prepared())
 
     def _told(self, key: RankKey, report: Report) -> bool:
@@ -279,7 +292,7 @@ class Agent:
     def _write_status(self) -> None:
         self._status_timer = None
         try:
-            told = status.describe(self._client_id, self._server, self._session.ranks)
+            told = status.describe(self._client_id, self._server, self._session.ranks, self._cache)
             status.write(self._workdir.path, told)
         except OSError as error:
             logger.debug("the state file cannot be written: %s", error)

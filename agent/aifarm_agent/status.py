@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from aifarm_agent.data import Cache
 from aifarm_agent.events import RankKey
 from aifarm_agent.rank import Rank
 
@@ -20,15 +21,20 @@ class RankStatus(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """`server`: the URL that the agent is connected to; None while there is no connection."""
+    """`server`: the URL that the agent is connected to; None while there is no connection.
+    `cache`: bytes of data that it keeps for tasks, at most `cache_limit`."""
 
     pid: int
     client_id: str
     server: str | None
     tasks: tuple[RankStatus, ...] = ()
+    cache: int = 0
+    cache_limit: int = 0
 
 
-def describe(client_id: str, server: str | None, ranks: Mapping[RankKey, Rank]) -> Status:
+def describe(
+    client_id: str, server: str | None, ranks: Mapping[RankKey, Rank], cache: Cache
+) -> Status:
     return Status(
         os.getpid(),
         client_id,
@@ -37,6 +43,8 @@ def describe(client_id: str, server: str | None, ranks: Mapping[RankKey, Rank]) 
             RankStatus(*key, state=rank.state, progress=rank.progress)
             for key, rank in ranks.items()
         ),
+        cache.size,
+        cache.limit,
     )
 
 

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from aifarm.wire.agent import AssignedTask, Endpoint
 from aifarm.wire.types import DesiredState
 from aifarm_agent import events, gang
 from aifarm_agent.checkpoints import Checkpoints
+from aifarm_agent.data import Found
 from aifarm_agent.events import Mark, RankKey, Report, Restored
 from aifarm_agent.kept import Kept
 from aifarm_agent.plan import Package, Plan, Settings
@@ -126,10 +127,15 @@ class Supervisor:
     # ------------------------------------------------------------ orders
 
     def prepare(
-        self, key: RankKey, task: AssignedTask, package: Package, resume: Path | None
+        self,
+        key: RankKey,
+        task: AssignedTask,
+        package: Package,
+        resume: Path | None,
+        data: Mapping[str, Found],
     ) -> None:
-        self._plans[key] = Plan(task, package, resume)
-        self._open(key)
+        self._plans[key] = Plan(task, package, resume, data)
+        self._open(key).link_data({name: found.path for name, found in data.items()})
 
     def warm_up(self) -> None:
         """Gets the warm process ready before it is needed."""

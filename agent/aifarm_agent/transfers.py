@@ -1,19 +1,22 @@
-"""What a rank needs before it starts, from the server; its checkpoints, to the server."""
+"""What a rank needs before it starts, from the server and elsewhere; its checkpoints, to the
+server."""
 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aifarm.wire.agent import AssignedTask, CheckpointRef, PackageRef
 from aifarm_agent import events
 from aifarm_agent.checkpoints import Checkpoints, intact
+from aifarm_agent.data import Cache, Found
 from aifarm_agent.events import Checkpoint, RankKey, Report
 from aifarm_agent.outputs import Outputs
 from aifarm_agent.plan import Package
 from aifarm_agent.rest import Refused, Rest
+from aifarm_agent.sources import Unobtainable
 
 if TYPE_CHECKING:
     from aifarm.packages import Manifest
@@ -31,7 +34,12 @@ Told = Callable[[RankKey, Report], None]
 
 class Prepared(Protocol):
     def __call__(
-        self, key: RankKey, task: AssignedTask, package: Package, resume: Path | None
+        self,
+        key: RankKey,
+        task: AssignedTask,
+        package: Package,
+        resume: Path | None,
+        data: Mapping[str, Found],
     ) -> None:
         """Everything that the rank needs is on this disk."""
 
@@ -44,6 +52,7 @@ class Transfers:
         packages: Path,
         checkpoints: Checkpoints,
         outputs: Outputs,
+        cache: Cache,
         rest: Rest,
         prepared: Prepared,
         told: Told,
@@ -51,6 +60,7 @@ class Transfers:
         self._packages = packages
         self._checkpoints = checkpoints
         self._outputs = outputs
+        self._cache = cache
         self._rest = rest
         self._prepared = prepared
         self._told = told
@@ -83,6 +93,7 @@ class Transfers:
     def cancel(self, key: RankKey) -> None:
         """Ends what goes on for this rank, without an answer."""
         self._waiting.pop(key, None)
+        self._cache.release(key)
         for task in self._tasks.pop(key, set()):
             task.cancel()
 
@@ -100,12 +111,20 @@ class Transfers:
             package = await self._package(farm.package)
             resume = await self._resume(task.id, farm.resume) if farm.resume else None
             await self._restore(key, task)
-            self._prepared(key, task, package, resume)
+            data = await self._cache.get(key, farm.data, lambda words: self._tell(key, words))
+            self._prepared(key, task, package, resume, data)
         except _Unusable as error:
             self._told(key, events.Failed(error.cause, str(error)))
+        except Unobtainable as error:
+            # What the task itself names: no other client would have it, nor is this one to blame.
+            self._told(key, events.Failed("user_error", str(error)))
         except OSError as error:
             words = f"This machine cannot store what the task needs: {error}."
             self._told(key, events.Failed("agent_lost", words))
+
+    def _tell(self, key: RankKey, words: str) -> None:
+        """A line in the log of the rank, which does not run yet."""
+        self._told(key, events.LogLines([f"[aifarm] {words}"]))
 
     async def _package(self, ref: PackageRef) -> Package:
         from aifarm.packages import PackageInvalid

@@ -43,7 +43,7 @@ class WorkDir:
             self.path = self.path.resolve()
             check_local(self.path, Path("/proc/self/mountinfo").read_text())
             self._lock = self._take_lock()
-            for name in ("runs", "packages", "checkpoints", "kept"):
+            for name in ("runs", "packages", "checkpoints", "kept", "data"):
                 (self.path / name).mkdir(mode=0o700, exist_ok=True)
             self.client_id = self._client_id()
         except OSError as error:
@@ -52,6 +52,7 @@ class WorkDir:
         self.packages = self.path / "packages"
         self.checkpoints = self.path / "checkpoints"
         self.kept = self.path / "kept"
+        self.data = self.path / "data"
         self.outbox = self.path / "outbox.sqlite3"
         self.sockets = socket_folder(self.path)
 

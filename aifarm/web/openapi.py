@@ -50,6 +50,7 @@ PARAMETERS = {
     "checkpoint_id": "The id of one of the task's checkpoints.",
     "upload_id": "The id that the beginning of an upload answered.",
     "token_id": "A token's id; its secret is not asked for.",
+    "sha256": "The sha256 of data, in hexadecimal digits.",
     "number": "The number of a part, from 0.",
     "name": "A package's name.",
     "version": "A package's version.",

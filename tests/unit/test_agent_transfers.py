@@ -15,6 +15,7 @@ from aifarm.wire.agent import AssignedTask, CheckpointRef, FarmAssignment, Packa
 from aifarm.wire.types import Requirements
 from aifarm_agent import events, transfers
 from aifarm_agent.checkpoints import Checkpoints
+from aifarm_agent.data import Cache
 from aifarm_agent.events import Checkpoint, RankKey
 from aifarm_agent.outputs import Outputs
 from aifarm_agent.rest import Rest
@@ -109,7 +110,7 @@ class Bench:
 
     def __init__(self, home, base):
         self.answers = asyncio.Queue()
-        for name in ("packages", "checkpoints"):
+        for name in ("packages", "checkpoints", "data", "runs"):
             (home / name).mkdir(exist_ok=True)
         rest = Rest(lambda: base, {"Authorization": "Bearer secret"}, True)
         self.checkpoints = Checkpoints(home / "checkpoints")
@@ -117,8 +118,9 @@ class Bench:
             home / "packages",
             self.checkpoints,
             Outputs(home / "runs", home / "kept", rest, lambda key, report: None),
+            Cache(home / "data", home / "runs", rest, None),
             rest,
-            lambda key, task, package, resume: self.answers.put_nowait((package, resume)),
+            lambda key, task, package, resume, data: self.answers.put_nowait((package, resume)),
             lambda key, report: self.answers.put_nowait(report),
         )
 
