@@ -43,6 +43,7 @@ class RunFolder:
             "config": config,
             "args": [],
             "resume": None,
+            "data": {},
             "desired": "running",
             "checkpoint_seconds": 300,
             "keep_checkpoints": 2,

@@ -92,7 +92,7 @@ def _unpack(archive: Path, content: Path) -> int:
                     raise OSError(f"{archive.name} does not fit on this disk when it is unpacked")
                 tar.extract(member, content, filter="data")
     except tarfile.TarError as error:
-        raise Unobtainable(f"it is no tar archive that can be unpacked ({error})") from error
+        raise Unobtainable(f"it cannot be unpacked as a tar archive ({error})") from error
     return kept
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 1 << 20
 TRIES = 8
 """Without a byte between them, until an address counts as dead: about two minutes."""
 STALLED = 120.0
@@ -112,7 +111,7 @@ class WebSource:
                 return
             _check(response)
             with open(part, "ab" if response.status_code == 206 else "wb") as file:  # noqa: ASYNC230
-                async for chunk in response.aiter_bytes(CHUNK):
+                async for chunk in response.aiter_bytes():
                     file.write(chunk)
                     if file.tell() > most:
                         return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aifarm.cli import completion
-from aifarm.cli.options import as_json, on_farm
+from aifarm.cli.options import as_json, on_farm, pair
 
 if TYPE_CHECKING:
     from aifarm.packages import Kind
@@ -25,9 +25,22 @@ if TYPE_CHECKING:
     show_default=True,
     help="Functions that the farm's trainer calls, or your own loop.",
 )
+@click.option(
+    "--data",
+    type=pair,
+    multiple=True,
+    metavar="NAME=URL",
+    help="For all its tasks: what `aifarm put` printed, or a URL; may be repeated.",
+)
 @on_farm
 def publish(
-    farm: "Farm", code: Path, name: str | None, version: str | None, entry: str, kind: "Kind"
+    farm: "Farm",
+    code: Path,
+    name: str | None,
+    version: str | None,
+    entry: str,
+    kind: "Kind",
+    data: tuple[tuple[str, str], ...],
 ) -> None:
     """Put model code on the farm, and print NAME:VERSION.
 
@@ -36,7 +49,7 @@ def publish(
     """
     from aifarm.cli.words import size
 
-    made = farm.publish(code, name, version, entry=entry, kind=kind)
+    made = farm.publish(code, name, version, entry=entry, kind=kind, data=dict(data))
     reference = f"{made.name}:{made.version}"
     click.echo(f"Published {size(made.size)}. Train it: aifarm submit {reference}", err=True)
     click.echo(reference)

@@ -18,6 +18,7 @@ from aifarm.sdk.frames import History
 from aifarm.wire.rest import (
     CheckpointFull,
     ClientFull,
+    DataFull,
     OutputFull,
     PackageFull,
     TaskFull,
@@ -222,6 +223,22 @@ def packages(found: Sequence[PackageFull]) -> None:
             "AGE": lambda package: ago(package.created_at),
         },
         spare=("SHA256", "KIND"),
+    )
+
+
+def data(found: Sequence[DataFull]) -> None:
+    table(
+        found,
+        "No data yet. Put a file or folder: aifarm put PATH",
+        {
+            "NAME": lambda one: one.name,
+            "KIND": lambda one: one.kind,
+            "SIZE": lambda one: size(one.size),
+            "SHA256": lambda one: one.sha256[:12],
+            "PUT BY": lambda one: one.putter,
+            "AGE": lambda one: ago(one.created_at),
+        },
+        spare=("KIND",),
     )
 
 

@@ -52,6 +52,13 @@ if TYPE_CHECKING:
     help="For the training process; only you and administrators see values. May be repeated.",
 )
 @click.option(
+    "--data",
+    type=pair,
+    multiple=True,
+    metavar="NAME=URL",
+    help="What `aifarm put` printed, or any URL that clients can read; may be repeated.",
+)
+@click.option(
     "--from-checkpoint",
     metavar="ID",
     help="Begin with this checkpoint, or with the latest of this task (ID:best: its best).",
@@ -67,6 +74,7 @@ def submit(
     settings: tuple[tuple[str, Any], ...],
     best: tuple[tuple[str, Any], ...],
     env: tuple[tuple[str, str], ...],
+    data: tuple[tuple[str, str], ...],
     location: str | None,
     check: bool,
     watch: bool,
@@ -86,6 +94,7 @@ def submit(
         "config": dict(settings),
         "best": dict(best),
         "env": dict(env),
+        "data": dict(data),
         **given,
     }
     if check:

@@ -31,7 +31,8 @@ class Run:
 
     `config`: the task's settings and own keys, a plain dict; `rank`, `world_size`: as in
     torch.distributed; `metrics`: the latest value of each; `step`, `progress` (percent): the
-    latest reported; `folder`: where it may write, its own on each rank.
+    latest reported; `folder`: where it may write, its own on each rank; `data_dir`: where the
+    task's data lie, each a file or a folder by its name.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Run:
         keep_checkpoints: int = 2,
     ) -> None:
         self.folder = folder
+        self.data_dir = folder.absolute() / "data"  # wherever the script goes
         self.gang = gang or Gang()
         self.rank = self.gang.rank
         self.world_size = self.gang.world_size

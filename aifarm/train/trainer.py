@@ -63,7 +63,8 @@ class Trainer:
         )
         run.adopt(cfg)
         self.best, self.patience = _goals(cfg)
-        self.learner.build(cfg)
+        # Not in what checkpoints keep: it is another one in each attempt.
+        self.learner.build({"data_dir": str(run.data_dir), **cfg})
         self.batches = self.learner.batches
         self.steps = cfg["epochs"] * self.batches
         self.evaluates = self.learner.val_data is not None

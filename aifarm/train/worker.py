@@ -82,7 +82,7 @@ def _enter(task: dict[str, Any], run_dir: Path, journal: Journal, control: Contr
     config = task["config"]
     argv = [sys.executable, task["entry"], *task["args"]]
     package = {**task["package"], **origin(Path(task["package_dir"]))}
-    told = provenance(device, config.get("seed") or 0, argv, package)
+    told = {**provenance(device, config.get("seed") or 0, argv, package), "data": task["data"]}
     journal.write({"type": "started", "time": time.time(), "pid": os.getpid(), "provenance": told})
     run = runs.Run(
         run_dir,
@@ -95,6 +95,7 @@ def _enter(task: dict[str, Any], run_dir: Path, journal: Journal, control: Contr
         checkpoint_seconds=task["checkpoint_seconds"],
         keep_checkpoints=task["keep_checkpoints"],
     )
+    os.environ["AIFARM_DATA_DIR"] = str(run.data_dir)  # for scripts that know nothing of us
     runs.enter(run)
     return run
 
