@@ -15,7 +15,7 @@ from msgspec import Struct
 from aifarm_agent.sources import Unobtainable
 
 
-class Stored(Struct, frozen=True):
+class Stored(Struct, frozen=True, omit_defaults=True):
     """Data on this disk. `url` as everybody may see it; `size` and `sha256` of what was fetched;
     `version`: what its source said of it, where the task named no hash."""
 

@@ -6,6 +6,7 @@ import logging
 import re
 import ssl
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TRIES = 8
-"""Without a byte between them, until an address counts as dead: about two minutes."""
-STALLED = 120.0
-"""Seconds without a byte."""
+PATIENCE = 120.0
+"""Seconds without a byte, until a source counts as dead."""
+STALLED = 60.0
+"""Seconds without a byte, until what was asked is asked again."""
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ class WebSource:
 
         return httpx.AsyncClient(
             headers={"Accept-Encoding": "identity"},
-            timeout=httpx.Timeout(STALLED / 2, connect=10),
+            timeout=httpx.Timeout(STALLED, connect=10),
             follow_redirects=True,
             verify=ssl.create_default_context(),
         )
@@ -141,15 +142,15 @@ async def _insist(once: Callable[[], Awaitable[T]], have: Callable[[], int]) -> 
     """Tries again as long as bytes come. Raises Unobtainable, with the last reason."""
     import httpx
 
-    tries, before = 0, have()
+    alive, before = time.monotonic(), have()
     for delay in delays():
         try:
             return await once()
         except (Passing, httpx.TransportError) as error:
-            tries = 1 if have() > before else tries + 1
-            before = have()
+            if have() > before:
+                alive, before = time.monotonic(), have()
             logger.info("data: %r", error)
-            if tries >= TRIES:
+            if time.monotonic() >= alive + PATIENCE:
                 words = str(error) or type(error).__name__
                 raise Unobtainable(words.rstrip(".")) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:

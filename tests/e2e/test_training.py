@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,7 +11,15 @@ from torch import nn
 import aifarm
 from aifarm import Farm
 from aifarm.cli.localfarm import LocalFarm
-from e2e.packages import COUNTING, NO_FORWARD, NO_IMPORT, NOTHING_BUILT, ONE_RANK_FAILS, SLOW
+from e2e.packages import (
+    COUNTING,
+    NO_FORWARD,
+    NO_IMPORT,
+    NOTHING_BUILT,
+    ONE_RANK_FAILS,
+    SLOW,
+    STORED,
+)
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 
@@ -127,3 +136,32 @@ def test_what_no_client_can_meet_waits_and_says_why(farm: Farm) -> None:
     reasons = {missing.client: missing.reason for missing in task.why().clients}
     assert all("4096 CPU cores" in reason for reason in reasons.values())
     assert task.stop().observed == "stopped"
+
+
+def test_data_is_fetched_once_by_each_client(farm: Farm, tmp_path: Path) -> None:
+    (tmp_path / "about.txt").write_text("made up")
+    train = farm.put(numpy.ones((60, 2), dtype="float32"), "ones")
+    notes = farm.put(tmp_path, "notes")
+    package = farm.publish(STORED, name="stored", data={"notes": notes})
+    options = {"package": package, "batch_size": 6, "epochs": 1, "data": {"train": train}}
+    gang = farm.submit(distributed=True, n_clients=3, **options)
+    gang.wait(timeout=100)
+    for rank in range(3):
+        assert [line for line in gang.logs(rank) if "train: 608 B fetched in" in line]
+    provenance = gang.attempts()[0].provenance["2"]["data"]
+    assert provenance["train"] == {"url": train.url, "sha256": train.sha256, "size": 608}
+    assert provenance["notes"]["sha256"] == notes.sha256
+    task = farm.submit(**options)
+    task.wait(timeout=60)
+    assert "[aifarm] train: 608 B, on this client already" in list(task.logs())
+
+
+def test_data_that_is_not_what_its_hash_says_fails_in_one_sentence(
+    farm: Farm, tmp_path: Path
+) -> None:
+    (tmp_path / "x").write_text("other")
+    package = farm.publish(SLOW, name="slow")
+    task = farm.submit(package=package, data={"train": f"file://{tmp_path}/x#sha256={'0' * 64}"})
+    with pytest.raises(aifarm.TaskFailed, match=r"The data 'train' .* its sha256 is"):
+        task.wait(timeout=60)
+    assert (task.refresh().cause, task.attempt) == ("user_error", 1)

@@ -469,3 +469,24 @@ def test_a_servers_options_may_stand_in_a_file(tmp_path: Path) -> None:
         shown, ("rate-limit", "colour", "cannot be used", "256.1.1.1"), strict=True
     ):
         assert words in told
+
+
+def test_data_is_put_listed_named_and_deleted(aifarm: Shell, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "numbers.bin").write_bytes(b"12345")
+    put = aifarm("put", str(tmp_path / "numbers.bin"))
+    assert put.code == 0
+    url = put.out.strip()
+    assert url.startswith("aifarm:")
+    assert "numbers.bin" in aifarm("data").out
+    (listed,) = json.loads(aifarm("data", "--name", "numbers.bin", "--json").out)
+    assert (listed["url"], listed["size"]) == (url, 5)
+    aifarm("publish", str(model), "--name", "fed", "--data", f"test={url}")
+    task_id = aifarm("submit", "fed", "--data", f"train={url}").out.strip()
+    named = json.loads(aifarm("show", task_id, "--json").out)["data"]
+    assert set(named) == {"train", "test"}
+    refused = aifarm("data", "delete", url)
+    assert (refused.code, "is not over" in refused.err) == (2, True)
+    aifarm("stop", task_id)
+    assert aifarm("data", "delete", url.removeprefix("aifarm:")[:10]).code == 0
+    assert aifarm("submit", "fed").code == 4
+    assert aifarm("put", str(tmp_path / "nothing")).code == 2

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from aifarm.wire.agent import Gpu, GpuProcess, Memory
-from aifarm_agent import cli
+from aifarm_agent import cli, status
 from aifarm_agent.gpus import Gpus
 
 GOOD = ["--server", "ws://host:8765"]
@@ -33,6 +33,7 @@ def typed(*words, **env):
         (["--server", "http://host"], "'http://host' is not a URL like ws://HOST:8765."),
         ([*GOOD, "--label", "room"], "a label is written NAME=VALUE."),
         ([*GOOD, "--rank-ports", "9-1"], "ports are written LOW-HIGH"),
+        ([*GOOD, "--cache", "50 GB"], "a size is written 50G"),
         ([*GOOD, "--client-id", "a b"], "a client id has 1 to 128 letters"),
     ],
 )
@@ -67,6 +68,13 @@ def test_status_without_an_agent(tmp_path):
     assert f"Files of 1 ended attempts, 3.0 MiB: {tmp_path / 'kept'}\n" in result.output
     result = typed("status", "--work-dir", str(tmp_path), "--json")
     assert result.output == "null\n"
+
+
+def test_status_says_what_the_cache_of_data_holds(tmp_path):
+    told = status.Status(os.getpid(), "ws1", None, (), 3 << 29, 50 << 30)
+    status.write(tmp_path, told)
+    result = typed("status", "--work-dir", str(tmp_path))
+    assert "data: 1.5 GiB of 50.0 GiB" in result.output
 
 
 # ---------------------------------------------------------------- NVML

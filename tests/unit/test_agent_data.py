@@ -74,7 +74,7 @@ class Site:
 
 @pytest.fixture
 async def web(monkeypatch):
-    monkeypatch.setattr(sources, "TRIES", 3)
+    monkeypatch.setattr(sources, "PATIENCE", 0.5)
     site = Site()
     yield site
     site.server.stop()
@@ -151,7 +151,7 @@ async def test_a_fetch_goes_on_where_it_was_cut_off(home, web):
 
 
 async def test_another_agent_goes_on_with_what_this_one_left(home, web, tmp_path):
-    web.faults = ["cut", 503, 503, 503, 503]
+    web.faults = ["cut", *[503] * 100]
     ref = DataRef(f"{web.url}/x", HASH, size=len(BYTES))
     with pytest.raises(Unobtainable, match="answers 503"):
         await home.get(ref)
@@ -301,7 +301,7 @@ async def test_a_fetch_that_is_cancelled_leaves_the_other_task_its_own(home, web
 
 async def test_a_stalled_reader_is_ended(home, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "STALLED", 0.3)
-    monkeypatch.setattr(sources, "TRIES", 1)
+    monkeypatch.setattr(sources, "PATIENCE", 0.0)
     os.mkfifo(tmp_path / "pipe")  # opening it waits for a writer that never comes
     with pytest.raises(Unobtainable, match="nothing came for"):
         await home.get(DataRef(f"file://{tmp_path}/pipe", HASH))

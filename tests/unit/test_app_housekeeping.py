@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from aifarm.app import care, operations, outputs
+from aifarm.app import care, data, operations, outputs
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, FarmError, NotFound
 from aifarm.app.facade import Facade, Settings
@@ -28,7 +28,7 @@ from aifarm.artifacts import StorageUnavailable, open_artifacts
 from aifarm.core.task import RankKey, State, Task
 from aifarm.store import open_store
 from aifarm.wire.agent import OutputFile, TaskOutputs
-from aifarm.wire.requests import CreateTask, EditTask
+from aifarm.wire.requests import CreateData, CreateTask, EditTask
 
 ADA = Principal("token", "ada", "researcher")
 START = 1_700_000_000.0
@@ -304,6 +304,25 @@ def test_a_batch_that_fails_leaves_the_outputs_as_they_were(farm: Farm) -> None:
     assert isinstance(farm.ask(fails), Conflict)
     farm.keep("t", b=b"2")
     assert [one.path for one in farm.store.outputs("t")] == ["a", "b"]
+
+
+async def test_data_that_did_not_arrive_is_swept_after_a_day_and_what_did_stays(
+    farm: Farm,
+) -> None:
+    for sha256, content in (("a" * 64, b"all"), ("b" * 64, b"half")):
+        body = CreateData(sha256=sha256, size=len(content), name="it")
+        record, _ = farm.must(data.begin(body, ADA))
+        part = farm.artifacts.put_part(record.key, 0, content)
+        farm.must(data.add_part(sha256, part, ADA))
+    whole, _ = farm.must(data.commit("a" * 64, ADA))
+    farm.now += DAY - 1
+    await farm.keeper.tidy()
+    assert len(farm.stored()) == 2
+    farm.now += 2
+    await farm.keeper.tidy()
+    assert farm.stored() == {whole.key}
+    assert farm.store.data("a" * 64) == whole
+    assert farm.store.data("b" * 64, "ada") is None
 
 
 async def test_bytes_without_a_row_get_a_day_to_find_one(farm: Farm) -> None:

@@ -91,6 +91,7 @@ def test_off_the_farm_the_current_run_works_here(tmp_path, monkeypatch):
     run.checkpoint({"format": 1, "w": torch.ones(2)})
     path = run.latest_checkpoint()
     assert path.parent == Path("aifarm-run/checkpoints")
+    assert run.data_dir == Path("aifarm-run/data").absolute()
     assert torch.equal(load(path)["w"], torch.ones(2))
 
 

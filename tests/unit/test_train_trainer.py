@@ -58,6 +58,21 @@ def test_the_final_checkpoint_loads_into_the_model(tmp_path):
     assert accuracy == pytest.approx(final["final_accuracy"])
 
 
+def test_the_package_is_told_where_its_data_lie_unless_it_has_a_place_of_its_own(tmp_path):
+    told = []
+
+    def build_data(cfg):
+        told.append(cfg["data_dir"])
+        return blobs(200)
+
+    package = classifier(build_data=build_data)
+    train(tmp_path / "own", package, {"epochs": 1, "data_dir": "/mine"})
+    _, notes = train(tmp_path / "farm", package, {"epochs": 1})
+    assert told == ["/mine", str(tmp_path / "farm" / "data")]
+    state = torch.load(notes.lines[-1]["path"], weights_only=True)
+    assert "data_dir" not in state["config"]
+
+
 def test_without_validation_data_the_training_batches_are_measured(tmp_path):
     package = classifier(build_data=lambda cfg: blobs(200))
     final, notes = train(tmp_path, package, {"epochs": 20, "learning_rate": 0.01})
