@@ -27,8 +27,6 @@ from aifarm_agent.sources import Source, Unobtainable, size_of, source_of
 
 logger = logging.getLogger(__name__)
 
-SHARE = 0.25
-"""Of its disk, that the cache takes where its owner names no limit."""
 TOLD_SECONDS = 10.0
 """Between two words about a fetch that goes on."""
 ROOM_SECONDS = 5.0
@@ -45,18 +43,24 @@ class Found(Struct, frozen=True):
 
 
 class Cache:
-    """`limit` in bytes, None: a share of the disk. `runs`: where the run folders are."""
+    """`limit` in bytes; None: a quarter of the disk, or half of what is free where that is less.
+    `runs`: where the run folders are."""
 
     def __init__(self, folder: Path, runs: Path, rest: Rest, limit: int | None) -> None:
         self._folder = folder
         self._runs = runs
         self._rest = rest
-        self._shelf = Shelf(
-            int(shutil.disk_usage(folder).total * SHARE) if limit is None else limit
-        )
         self._pins: defaultdict[RankKey, set[str]] = defaultdict(set)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._restore()
+        left = self._left()
+        if limit is None:
+            disk, held = shutil.disk_usage(folder), sum(size for _, size in left)
+            limit = min(disk.total // 4, (disk.free + held) // 2)
+        self._shelf = Shelf(limit)
+        for entry_id, size in left:
+            self._shelf.keep(entry_id, size)
+        for entry_id in self._shelf.trim(self._in_use()):
+            remove(self._retire(entry_id))
 
     @property
     def size(self) -> int:
@@ -186,8 +190,8 @@ class Cache:
         links = (link for link in self._runs.glob("*/data/*") if link.is_symlink())
         return pinned | {link.readlink().parent.name for link in links}
 
-    def _restore(self) -> None:
-        """What an earlier agent left, in the order in which it was used."""
+    def _left(self) -> list[tuple[str, int]]:
+        """What an earlier agent left, and its bytes, in the order in which it was used."""
         found: list[tuple[float, str, int]] = []
         for path in self._folder.iterdir():
             entry = load(path)
@@ -197,10 +201,7 @@ class Cache:
                 found.append(((path / "entry.json").stat().st_mtime, path.name, entry.kept))
             else:
                 remove(path)
-        for _, entry_id, size in sorted(found):
-            self._shelf.keep(entry_id, size)
-        for entry_id in self._shelf.trim(self._in_use()):
-            remove(self._retire(entry_id))
+        return [(entry_id, size) for _, entry_id, size in sorted(found)]
 
     def _retire(self, entry_id: str) -> Path:
         """Takes it away at once, so that nobody finds it; the path is to be removed."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import re
 import ssl
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from aifarm.wire.agent import DataRef
 from aifarm_agent.backoff import delays
 from aifarm_agent.rest import Refused, Rest
+from aifarm_agent.warm import SECRETS
 
 if TYPE_CHECKING:
     import httpx
@@ -176,6 +178,7 @@ class OtherSource:
     async def _ask(self, order: dict[str, Any], part: Path | None) -> dict[str, Any]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "aifarm_agent.fetch"),
+            env={name: value for name, value in os.environ.items() if name not in SECRETS},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

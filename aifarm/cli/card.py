@@ -101,6 +101,8 @@ def _facts(task: TaskFull, checkpoint: Checkpoint | None) -> list[tuple[str, str
     facts += [("attempt", _attempt(task)), ("needs", _needs(task))]
     if task.config:
         facts.append(("config", "   ".join(f"{key}={value}" for key, value in task.config.items())))
+    if task.data:
+        facts.append(("data", "\n".join(f"{key}={ref.url}" for key, ref in task.data.items())))
     if checkpoint is not None:
         facts.append(
             (

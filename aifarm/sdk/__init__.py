@@ -28,10 +28,11 @@ from aifarm.sdk.errors import (
     Unavailable,
     WaitTimeout,
 )
-from aifarm.sdk.farm import Farm, Package, connect
+from aifarm.sdk.farm import Data, Farm, Package, connect
 from aifarm.sdk.frames import TaskList
 from aifarm.sdk.output import Output
 from aifarm.sdk.task import Task
+from aifarm.wire.agent import DataRef
 
 if TYPE_CHECKING:
     from aifarm.sdk.aio.checkpoint import AsyncCheckpoint
@@ -49,6 +50,8 @@ __all__ = [
     "Checkpoint",
     "Output",
     "Package",
+    "Data",
+    "DataRef",
     "connect_async",
     "AsyncFarm",
     "AsyncTask",

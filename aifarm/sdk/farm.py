@@ -192,7 +192,7 @@ class Farm:
         `name` is for people, by default the path's. `progress` is called with the bytes stored
         and those of all. Raises InvalidRequest for what cannot be put.
         """
-        return put(self._http, Content.of(what, name), progress)
+        return put(self._http, aside(Content.of, what, name), progress)
 
     def data(self, name: str | None = None) -> list[Data]:
         """What was put on the farm, or put as `name`, the newest first."""

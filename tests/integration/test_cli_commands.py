@@ -484,6 +484,7 @@ def test_data_is_put_listed_named_and_deleted(aifarm: Shell, model: Path, tmp_pa
     task_id = aifarm("submit", "fed", "--data", f"train={url}").out.strip()
     named = json.loads(aifarm("show", task_id, "--json").out)["data"]
     assert set(named) == {"train", "test"}
+    assert f"train={url[:60]}" in aifarm("show", task_id).out
     refused = aifarm("data", "delete", url)
     assert (refused.code, "is not over" in refused.err) == (2, True)
     aifarm("stop", task_id)

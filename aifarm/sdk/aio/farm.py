@@ -191,7 +191,7 @@ class AsyncFarm:
         `name` is for people, by default the path's. `progress` is called with the bytes stored
         and those of all. Raises InvalidRequest for what cannot be put.
         """
-        return await put(self._http, Content.of(what, name), progress)
+        return await put(self._http, await aside(Content.of, what, name), progress)
 
     async def data(self, name: str | None = None) -> list[Data]:
         """What was put on the farm, or put as `name`, the newest first."""
