@@ -106,8 +106,11 @@ def encode(manifest: Manifest) -> bytes:
     try:
         manifest = msgspec.convert(msgspec.to_builtins(manifest), Manifest)
         fields = msgspec.to_builtins(manifest)
+        # Younger than the format: a package without keeps its address.
         if manifest.origin is None:
             del fields["origin"]
+        if not manifest.data:
+            del fields["data"]
         text = json.dumps(fields, sort_keys=True, indent=1, allow_nan=False)
     except msgspec.ValidationError as error:
         raise PackageInvalid(f"The package is not valid: {explain(error).message}") from None

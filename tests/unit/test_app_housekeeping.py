@@ -109,7 +109,7 @@ class Farm:
     def keep(self, task_id: str, removed: tuple[str, ...] = (), **files: bytes) -> None:
         """A running attempt uploads files, and says that the task keeps them."""
         told = []
-        for name, data in files.items():
+        for name, content in files.items():
             upload_id = f"{task_id}-{name}-{data.decode()}"
             key = f"outputs/{task_id}/{upload_id}"
             part = self.artifacts.put_part(key, 0, data)
