@@ -110,9 +110,9 @@ class Farm:
         """A running attempt uploads files, and says that the task keeps them."""
         told = []
         for name, content in files.items():
-            upload_id = f"{task_id}-{name}-{data.decode()}"
+            upload_id = f"{task_id}-{name}-{content.decode()}"
             key = f"outputs/{task_id}/{upload_id}"
-            part = self.artifacts.put_part(key, 0, data)
+            part = self.artifacts.put_part(key, 0, content)
             whole = (part.size, part.sha256, 4, self.now, (part,), "output")
             with self.store.transaction() as tx:
                 tx.put_upload(UploadRecord(upload_id, task_id, 1, 0, key, *whole))
