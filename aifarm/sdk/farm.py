@@ -136,6 +136,7 @@ class Farm:
         name: str,
         version: str | None = None,
         defaults: Mapping[str, JSON] | None = None,
+        data: Mapping[str, AnyData] | None = None,
         model: object | None = None,
         cells: Sequence[str] | None = None,
         verify: bool = True,
@@ -148,8 +149,9 @@ class Farm:
         cells define: build_model, build_data, build_optimizer, build_scheduler, loss, metrics, and
         the dict `defaults`, which may be given here instead. What counts is the last definition
         that ran. Before it leaves, the package trains one batch in a clean process of this
-        interpreter, within `timeout` seconds; the state of its model must have the shapes of
-        `model`, where one is given. `verify=False` leaves that out, for data that is not here.
+        interpreter, within `timeout` seconds, on what lies in ./aifarm-run/data where it names
+        `data`; the state of its model must have the shapes of `model`, where one is given.
+        `verify=False` leaves that out, for data that is not here.
         `cells` are by default those that ran in this notebook, in that order.
 
         Raises InvalidRequest, which names the cell and the line, for what cannot travel or does
@@ -159,7 +161,7 @@ class Farm:
         source = notebook.source(functions, defaults)
         if verify:
             aside(try_out, notebook, source, model, timeout)
-        return self.publish(source.text, name, version)
+        return self.publish(source.text, name, version, data=data)
 
     def packages(self, name: str | None = None) -> list[Package]:
         """What is published, or what is published as `name`, the oldest version first."""

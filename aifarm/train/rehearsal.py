@@ -54,7 +54,7 @@ def _first_step(learner: Learner) -> dict[str, Any]:
 
     declared = getattr(learner.package, "defaults", None)
     cfg = settings.complete({}, declared if isinstance(declared, dict) else None)
-    learner.build(cfg)
+    learner.build({"data_dir": str(learner.run.data_dir), **cfg})
     model = {name: list(value.shape) for name, value in learner.model.state_dict().items()}
     learner.begin_epoch(0)
     learner.distribute()
