@@ -82,7 +82,7 @@ def test_where_git_knows_nothing_a_package_says_nothing(tmp_path: Path) -> None:
 
 
 def test_the_manifest_has_it_and_the_version_does_not_depend_on_it(folder: Path) -> None:
-    code = Code.of(folder, "m", entry="model.py", kind="declarative", defaults=None)
+    code = Code.of(folder, "m", entry="model.py", kind="declarative", defaults=None, data={})
     with ZipFile(BytesIO(code.packed("1", code.origin()))) as archive:
         manifest = json.loads(archive.read("aifarm.json"))
     assert manifest["origin"] == {"commit": git(folder, "rev-parse", "HEAD")}
