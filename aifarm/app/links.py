@@ -6,6 +6,7 @@ contract-only client, which is sent nothing beyond the documented messages.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any, Literal, Protocol
@@ -90,6 +91,8 @@ class Links:
         self._away: dict[str, float] = {}
         self.lapsed = 0
         self._gate = Gate()
+        self._greetings: Counter[str] = Counter()  # hellos that are being written
+        self._left: set[str] = set()  # whose connection closed meanwhile
         self._sampled: dict[str, float] = {}
         self._acks: dict[tuple[Link, str, int, int], wire.Ack] = {}
 
@@ -142,8 +145,7 @@ class Links:
         if self._links.get(link.client_id) is not link:
             return
         del self._links[link.client_id]
-        self._away[link.client_id] = self._monotonic() + self._lease
-        self._submit(self._leave(link.client_id), _ignore)
+        self._gone(link.client_id)
 
     def stop_listening(self) -> None:
         """The server goes down: nobody's lease begins to run by that."""
@@ -199,6 +201,7 @@ class Links:
         older = self._links.get(link.client_id)
         self._links[link.client_id] = link
         self._away.pop(link.client_id, None)
+        self._left.discard(link.client_id)
         if older is not None and older is not link:
             older.over = True
             self._opened.discard(older)
@@ -262,11 +265,14 @@ class Links:
 
         def done(result: Any) -> None:
             self._gate.leave()
+            self._greetings[client_id] -= 1
             if isinstance(result, FarmError):
                 self._turn_away(link, result)
+                self._take_leave(client_id)
                 return
-            if link.over:
-                self._gone(link)
+            if link.over:  # it closed meanwhile, and what was written says that it is here
+                if client_id not in self._links:
+                    self._gone(client_id)
                 return
             self._claim(link, "agent")
             link.connection.send(
@@ -282,11 +288,14 @@ class Links:
         def admit() -> None:
             if link.over:
                 self._gate.leave()
+                self._greetings[client_id] -= 1
+                self._take_leave(client_id)
             else:
                 self._submit(operation, done)
 
         if client_id in self._away:  # it is back, however many stand before it
             self._away[client_id] = self._monotonic() + self._lease
+        self._greetings[client_id] += 1
         self._gate.enter(admit)
 
     def _admitting(self, link: Link) -> Done:
@@ -305,11 +314,17 @@ class Links:
         code = 1011 if error.code == "SERVICE_UNAVAILABLE" else 1008
         link.connection.close(code, error.message[:120])
 
-    def _gone(self, link: Link) -> None:
-        """It closed while its hello was being written: take back that it is connected."""
-        client_id = link.client_id
-        if client_id not in self._links:
-            self._away[client_id] = self._monotonic() + self._lease
+    def _gone(self, client_id: str) -> None:
+        """No connection is this client's: its lease runs."""
+        self._away[client_id] = self._monotonic() + self._lease
+        self._left.add(client_id)
+        self._take_leave(client_id)
+
+    def _take_leave(self, client_id: str) -> None:
+        """Writes that a client whose connection closed is away: unless it says hello on another
+        one, since that may be written first, and this would undo it."""
+        if client_id in self._left and not self._greetings[client_id]:
+            self._left.discard(client_id)
             self._submit(self._leave(client_id), _ignore)
 
     def _leave(self, client_id: str) -> Operation:

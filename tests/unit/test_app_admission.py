@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aifarm.app.admission import AT_ONCE, Gate
+from aifarm.app.errors import Forbidden
 from aifarm.app.links import Links
 from aifarm.app.scopes import Principal
 from aifarm.app.writer import Done, Operation
@@ -59,8 +60,13 @@ class Crowd:
         return link
 
     def write_one(self) -> None:
+        """What is first in the queue; only a hello has a value, its verdicts."""
         _, done = self.queue.popleft()
         done(())
+
+    def write_all(self) -> None:
+        while self.queue:
+            self.write_one()
 
     def welcomed(self) -> set[str]:
         return {
@@ -90,9 +96,38 @@ def test_one_that_gives_up_before_its_turn_is_passed_over() -> None:
     crowd = Crowd(AT_ONCE + 3)
     links = [crowd.hello(name) for name in crowd.names]
     crowd.links.closed(links[AT_ONCE])
-    while crowd.queue:
-        crowd.write_one()
+    crowd.write_all()
     assert crowd.welcomed() == set(crowd.names) - {crowd.names[AT_ONCE]}
+
+
+def test_a_connection_that_closes_while_a_newer_one_says_hello_does_not_take_the_client_away() -> (
+    None
+):
+    crowd = Crowd(1)
+    older = crowd.hello("ws0")
+    crowd.write_all()
+    crowd.hello("ws0")
+    crowd.links.closed(older)
+    assert len(crowd.queue) == 1, "the hello alone: nobody leaves behind it"
+    crowd.write_all()
+    assert crowd.links.connected("ws0")
+
+
+def test_a_client_is_away_once_the_newer_connection_has_failed_too() -> None:
+    crowd = Crowd(1)
+    older = crowd.hello("ws0")
+    crowd.write_all()
+    newer = crowd.hello("ws0")
+    crowd.links.closed(older)
+    crowd.links.closed(newer)
+    crowd.write_one()
+    assert len(crowd.queue) == 1, "it leaves"
+    crowd.hello("ws0")
+    crowd.queue.popleft()
+    _, done = crowd.queue.popleft()
+    done(Forbidden())
+    assert not crowd.queue, "a hello that was refused takes nobody away a second time"
+    assert not crowd.links.connected("ws0")
 
 
 @given(st.integers(1, 4), st.lists(st.booleans(), max_size=40))
