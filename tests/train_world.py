@@ -14,6 +14,8 @@ from aifarm.train.trainer import Trainer
 
 
 class Notes:
+    """A journal in memory."""
+
     def __init__(self):
         self.points = []
         self.lines = []

@@ -5,6 +5,7 @@ import pytest
 
 from databases import KINDS, empty
 from integration.running import RunningServer
+from warm import WarmProcess
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -27,3 +28,11 @@ def database(request: pytest.FixtureRequest, folder: Path) -> str | None:
     """SQLite lies in the data folder by default."""
     kind: str = request.param
     return None if kind == "sqlite" else empty(kind, folder)
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmProcess]:
+    """One for all tests of a module: each starts training of its own in it."""
+    process = WarmProcess(tmp_path_factory.mktemp("warm")).connect()
+    yield process
+    process.close()

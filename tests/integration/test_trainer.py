@@ -7,7 +7,7 @@ import textwrap
 import pytest
 import torch
 
-from warm import DIGITS, WarmProcess
+from warm import DIGITS
 
 SOURCE = """
 import torch
@@ -21,13 +21,6 @@ def build_data(cfg):
     return TensorDataset(torch.randn(48, 2), torch.zeros(48, dtype=torch.long))
 """
 ENDLESS = {"epochs": 10_000_000, "batch_size": 12}
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory):
-    warm = WarmProcess(tmp_path_factory.mktemp("warm")).connect()
-    yield warm
-    warm.close()
 
 
 @pytest.fixture

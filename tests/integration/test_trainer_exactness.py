@@ -8,8 +8,6 @@ import signal
 import pytest
 import torch
 
-from warm import WarmProcess
-
 # Everything that has a state: augmentation from three generators, dropout, batch norm, momentum,
 # a schedule, random numbers in evaluation.
 SOURCE = """
@@ -69,13 +67,6 @@ def kill(folder):
     """A rank whose peers were killed just before may have ended by itself."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(folder.spawned["pid"], signal.SIGKILL)
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory):
-    warm = WarmProcess(tmp_path_factory.mktemp("warm")).connect()
-    yield warm
-    warm.close()
 
 
 @pytest.fixture(scope="module")

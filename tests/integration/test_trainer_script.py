@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from warm import WarmProcess
-
 SOURCE = """
 import argparse
 import random
@@ -61,13 +59,6 @@ open("done.txt", "w").write("in a folder of its own")
 """
 SLOW = pytest.mark.slow
 EXAMPLE = Path(__file__).parents[2] / "examples" / "script"
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory):
-    warm = WarmProcess(tmp_path_factory.mktemp("warm")).connect()
-    yield warm
-    warm.close()
 
 
 @pytest.fixture(scope="module")

@@ -40,13 +40,6 @@ def tiny(tmp_path_factory):
     return package(tmp_path_factory.mktemp("packages") / "tiny")
 
 
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory):
-    warm = WarmProcess(tmp_path_factory.mktemp("warm")).connect()
-    yield warm
-    warm.close()
-
-
 @pytest.fixture
 def start_warm(tmp_path):
     """Starts a warm process of this test's own, with options."""

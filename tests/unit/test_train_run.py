@@ -16,25 +16,9 @@ from aifarm.train import run as runs
 from aifarm.train.checkpoint import load
 from aifarm.train.distributed import HostError
 from aifarm.train.run import Run
+from train_world import Notes
 
 SOURCES = sorted(Path(aifarm.train.__file__).parent.glob("*.py"))
-
-
-class Notes:
-    """A journal in memory."""
-
-    def __init__(self):
-        self.points = []
-        self.lines = []
-
-    def point(self, step, metrics, progress):
-        self.points.append((step, metrics, progress))
-
-    def flush_if_due(self):
-        pass
-
-    def write(self, line):
-        self.lines.append(line)
 
 
 class Script:
