@@ -166,7 +166,13 @@ class Store(Protocol):
     ) -> UploadRecord | None: ...
     def package(self, name: str, version: str) -> PackageRecord | None: ...
     def packages(
-        self, name: str | None = None, *, offset: int = 0, limit: int = 1000
+        self,
+        name: str | None = None,
+        *,
+        offset: int = 0,
+        after: Position | None = None,
+        limit: int = 1000,
+        counted: bool = True,
     ) -> Page[PackageRecord]: ...
     def data(self, sha256: str, putter: str | None = None) -> DataRecord | None: ...
     def data_page(

@@ -5,7 +5,6 @@ never more than data.
 """
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from math import isinf
 from typing import Literal, get_args
 
@@ -68,7 +67,7 @@ class Search(Struct, frozen=True, kw_only=True):
 
 
 Position = tuple[float | str | None, ...]
-"""Where a list goes on: what it is sorted by in the last task that was seen, then its id."""
+"""Where a list goes on: what it is sorted by in the last row that was seen, then its id."""
 
 
 def search_of(asked: TaskFilter, sort: str = "-created_at") -> Search:
@@ -152,50 +151,6 @@ def subject(text: str, field: str) -> Config | Metric:
     if field == "sort":
         words = ", ".join(get_args(Column)) + ", " + words
     raise _refused(field, f"{text!r} is not known here", words)
-
-
-# ---------------------------------------------------------------- cursors
-
-
-def cursor(order: Order, position: Position) -> str:
-    """`position` as text that is passed back to go on; good for the same order only."""
-    return urlsafe_b64encode(msgspec.json.encode((order, position))).decode().rstrip("=")
-
-
-def position(order: Order, text: str) -> Position | None:
-    """What `cursor` made; None of "", where a walk begins. Raises InvalidRequest."""
-    if not text:
-        return None
-    try:
-        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        made_for, found = msgspec.json.decode(data, type=tuple[Order, Position])
-    except (ValueError, msgspec.DecodeError):
-        raise _refused(
-            "cursor", "This is no cursor of this farm", "next_cursor of an answer"
-        ) from None
-    if made_for != order or not _fits(order, found):
-        raise _refused(
-            "cursor", "This cursor is of a list in another order", "the sort it was made with"
-        )
-    return found
-
-
-def _fits(order: Order, found: Position) -> bool:
-    """Whether its values have the types that this order compares."""
-    number, text = (int, float), str
-    match order.subject:
-        case "created_at" | "updated_at":
-            kinds: tuple[object, ...] = (number, text)
-        case "title" | "status":
-            kinds = (text, text)
-        case Metric():
-            kinds = ((*number, type(None)), text)
-        case _:
-            kinds = ((*number, type(None)), (text, type(None)), text)
-    return len(found) == len(kinds) and all(
-        isinstance(value, kind)  # type: ignore[arg-type]
-        for value, kind in zip(found, kinds, strict=True)
-    )
 
 
 def _refused(field: str, problem: str, expected: str) -> InvalidRequest:

@@ -172,8 +172,8 @@ def output_data(task_id: str, output: rest.OutputFull, start: int) -> Call[None]
 # ---------------------------------------------------------------- clients
 
 
-def clients() -> Call[rest.ClientFullList]:
-    return _get(f"{API}/clients", rest.ClientFullList)
+def clients(cursor: str) -> Call[rest.ClientFullList]:
+    return _get(f"{API}/clients", rest.ClientFullList, **_step(cursor))
 
 
 def get_client(client_id: str) -> Call[rest.ClientFullDetails]:
@@ -196,10 +196,8 @@ def client_history(client_id: str, wanted: query.HistoryQuery) -> Call[rest.Clie
 # ---------------------------------------------------------------- packages, data and tokens
 
 
-def packages(
-    name: str | None = None, *, page: int = 1, limit: int = query.MAX_LIMIT
-) -> Call[rest.PackageList]:
-    return _get(f"{API}/packages", rest.PackageList, name=name, page=page, limit=limit)
+def packages(name: str | None, cursor: str) -> Call[rest.PackageList]:
+    return _get(f"{API}/packages", rest.PackageList, name=name, **_step(cursor))
 
 
 def put_package(name: str, version: str, archive: bytes) -> Call[rest.PackageFull]:
@@ -249,8 +247,8 @@ def delete_data(sha256: str) -> Call[None]:
     return _delete(_data(sha256))
 
 
-def tokens() -> Call[rest.TokenList]:
-    return _get(f"{API}/tokens", rest.TokenList)
+def tokens(cursor: str) -> Call[rest.TokenList]:
+    return _get(f"{API}/tokens", rest.TokenList, **_step(cursor))
 
 
 def my_token() -> Call[rest.TokenFull]:
@@ -266,6 +264,11 @@ def revoke_token(token_id: str) -> Call[None]:
 
 
 # ---------------------------------------------------------------- parts
+
+
+def _step(cursor: str) -> dict[str, object]:
+    """Of a walk through a whole list, which begins with ""."""
+    return {"cursor": cursor, "limit": query.MAX_LIMIT}
 
 
 def _get(path: str, shape: type[S], **wanted: object) -> Call[S]:

@@ -5,12 +5,12 @@ import hashlib
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, Unpack
+from typing import Literal, TypeVar, Unpack
 from uuid import uuid4
 
 from aifarm.packages import Kind
 from aifarm.sdk import calls, config
-from aifarm.sdk.call import valid
+from aifarm.sdk.call import Call, valid
 from aifarm.sdk.choice import chosen
 from aifarm.sdk.client import Client
 from aifarm.sdk.code import Code
@@ -32,6 +32,8 @@ Package = rest.PackageFull
 Data = rest.DataFull
 
 Role = Literal["admin", "researcher", "viewer", "agent"]
+
+P = TypeVar("P", rest.ClientFullList, rest.PackageList, rest.TokenList)
 
 BULK = 1000
 """Tasks that one request changes at most."""
@@ -165,13 +167,8 @@ class Farm:
 
     def packages(self, name: str | None = None) -> list[Package]:
         """What is published, or what is published as `name`, the oldest version first."""
-        found: list[Package] = []
-        while True:
-            page = len(found) // query.MAX_LIMIT + 1
-            rows = (self._http.send(calls.packages(name, page=page))).packages
-            found += rows
-            if len(rows) < query.MAX_LIMIT:
-                return found
+        parts = self._whole(lambda cursor: calls.packages(name, cursor))
+        return [package for part in parts for package in part.packages]
 
     def delete_package(self, name: str, version: str) -> None:
         """Deletes what you published. Raises Conflict while a task may still need it."""
@@ -425,8 +422,8 @@ class Farm:
 
     def clients(self) -> list[Client]:
         """Every workstation that ever joined, with what it has (memory in MiB) and does."""
-        found = (self._http.send(calls.clients())).clients
-        return [Client(self._http, info) for info in found]
+        parts = self._whole(calls.clients)
+        return [Client(self._http, info) for part in parts for info in part.clients]
 
     def client(self, id_or_prefix: str) -> Client:
         """The client with this id, or the only one whose id begins so. Raises NotFound,
@@ -437,7 +434,7 @@ class Farm:
 
     def tokens(self) -> list[rest.TokenFull]:
         """Every token, without its secret. For administrators."""
-        return (self._http.send(calls.tokens())).tokens
+        return [token for part in self._whole(calls.tokens) for token in part.tokens]
 
     def my_token(self) -> rest.TokenFull:
         """The token that this farm is spoken to with, without its secret: name, role, expiry."""
@@ -491,6 +488,15 @@ class Farm:
                 "`aifarm publish`."
             )
         return max(found, key=lambda package: package.created_at).version
+
+    def _whole(self, step: Callable[[str], Call[P]]) -> list[P]:
+        """All parts of a list, walked by cursor."""
+        parts: list[P] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            parts.append(self._http.send(step(cursor)))
+            cursor = parts[-1].next_cursor
+        return parts
 
     def _walk(self, limit: int | None, **wanted: object) -> TaskList[Task]:
         """Page by page, by cursor: what is submitted meanwhile shifts nothing."""

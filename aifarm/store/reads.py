@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, literal, select, tuple_
 from sqlalchemy import exc as sql
 
 from aifarm.app.ports import ANY, Loaded, Page
@@ -350,16 +350,29 @@ class Reads:
         return None if row is None else PACKAGES.record(row)
 
     def packages(
-        self, name: str | None = None, *, offset: int = 0, limit: int = 1000
+        self,
+        name: str | None = None,
+        *,
+        offset: int = 0,
+        after: Position | None = None,
+        limit: int = 1000,
+        counted: bool = True,
     ) -> Page[PackageRecord]:
-        """By name, the oldest version first."""
+        """By name, the oldest version first; otherwise as `tasks`."""
         table = tables.packages
         wanted = [] if name is None else [table.c.name == name]
-        query = select(table).where(*wanted).order_by(table.c.name, table.c.created_at)
+        by = (table.c.name, table.c.created_at, table.c.version)
+        found = select(table).where(*wanted).order_by(*by).offset(offset).limit(limit + 1)
+        if after is not None:
+            found = found.where(tuple_(*by) > tuple_(*map(literal, after)))
         count = select(func.count()).select_from(table).where(*wanted)
         with self._reading() as connection:
-            rows = connection.execute(query.offset(offset).limit(limit)).all()
-            return Page(PACKAGES.records(rows), connection.execute(count).scalar_one())
+            total = connection.execute(count).scalar_one() if counted else None
+            records = PACKAGES.records(connection.execute(found).all())
+        shown = records[:limit]
+        last = shown[-1] if len(records) > limit else None
+        following = (last.name, last.created_at, last.version) if last is not None else None
+        return Page(shown, total, following)
 
     def data(self, sha256: str, putter: str | None = None) -> DataRecord | None:
         """What is complete; with a `putter` theirs, also on its way."""

@@ -8,6 +8,7 @@ from aifarm.app.errors import InvalidRequest, NotFound
 from aifarm.app.records import ClientRecord
 from aifarm.app.samples import history as history_of
 from aifarm.web.http import Request, Response
+from aifarm.web.paging import at_hand, part_of
 from aifarm.wire import rest, v1
 
 DAY = 86400.0
@@ -17,11 +18,6 @@ def _latest(request: Request, client: ClientRecord) -> ClientRecord:
     """The record, with what the client's last heartbeat said."""
     resources = request.facade.links.resources(client.id)
     return replace(client, resources=resources) if resources is not None else client
-
-
-def _all(request: Request) -> list[ClientRecord]:
-    clients = request.facade.view.clients
-    return [_latest(request, clients[client_id]) for client_id in sorted(clients)]
 
 
 def _one(request: Request) -> ClientRecord:
@@ -34,14 +30,22 @@ def _one(request: Request) -> ClientRecord:
 
 async def list_v1(request: Request) -> Response:
     """Lists the clients: which are active, and what each has and uses."""
-    connected = request.facade.links.connected
-    rows = [views.client_row(client, connected(client.id)) for client in _all(request)]
+    clients, connected = request.facade.view.clients, request.facade.links.connected
+    rows = [
+        views.client_row(_latest(request, clients[client_id]), connected(client_id))
+        for client_id in sorted(clients)
+    ]
     return Response(v1.ClientList(rows))
 
 
 async def list_v2(request: Request) -> Response:
-    """Lists the clients in full, with what their agents last said of them."""
-    return Response(rest.ClientFullList([request.facade.show_client(c) for c in _all(request)]))
+    """Lists the clients in full by their ids, with what their agents last said of them; by page,
+    or by cursor as the list of tasks."""
+    clients = request.facade.view.clients.values()
+    part = await part_of(request, "clients", at_hand(clients, lambda client: (client.id,)))
+    shown = [request.facade.show_client(_latest(request, client)) for client in part.items]
+    body = rest.ClientFullList(shown, part.total, part.page, part.next_cursor)
+    return Response(body, headers=part.headers)
 
 
 async def get_v1(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -10,11 +11,11 @@ from aifarm.app.errors import FarmError, InvalidRequest
 from aifarm.app.messages import error_body
 from aifarm.app.records import TaskRecord
 from aifarm.app.scopes import Scope
-from aifarm.app.search import Search, cursor, order, position, search_of
+from aifarm.app.search import Search, order, search_of
 from aifarm.app.writer import Operation
 from aifarm.core.task import State
 from aifarm.web.http import Request, Response
-from aifarm.web.paging import page_of
+from aifarm.web.paging import page_of, part_of
 from aifarm.web.tasks import shown
 from aifarm.wire import requests, rest, v1
 
@@ -47,25 +48,13 @@ async def list_v2(request: Request) -> Response:
 
     A walk by cursor begins with an empty `cursor` and goes on with the `next_cursor` of each
     answer until that is null. It is not disturbed by new tasks, and costs the same however deep."""
-    query = request.query
-    search = search_of(query, query.sort)
-    if query.cursor is not None:
-        if query.page != 1:
-            raise InvalidRequest("Give a page or a cursor, not both.", field="cursor")
-        after = position(search.order, query.cursor)
-        found = await request.read(
-            request.facade.store.tasks, search, after=after, limit=query.limit, counted=False
-        )
-        number, headers = None, {}
-    else:
-        page, limit = page_of(request)
-        found = await request.read(
-            request.facade.store.tasks, search, offset=(page.number - 1) * limit, limit=limit
-        )
-        number, headers = page.number, page.headers(found.total)
-    following = cursor(search.order, found.following) if found.following else None
-    tasks = await _summarized(request, found.items)
-    return Response(rest.TaskFullList(tasks, found.total, number, following), headers=headers)
+    search = search_of(request.query, request.query.sort)
+    part = await part_of(
+        request, search.order, partial(request.read, request.facade.store.tasks, search)
+    )
+    tasks = await _summarized(request, part.items)
+    body = rest.TaskFullList(tasks, part.total, part.page, part.next_cursor)
+    return Response(body, headers=part.headers)
 
 
 async def _summarized(request: Request, records: list[TaskRecord]) -> list[rest.TaskFull]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from aifarm.app.ports import Artifacts
 from aifarm.app.records import PackageRecord, Part
 from aifarm.packages import PackageInvalid, verify
 from aifarm.web.http import File, Request, Response
-from aifarm.web.paging import page_of
+from aifarm.web.paging import part_of
 from aifarm.wire import requests, rest
 from aifarm.wire.codec import encode
 
@@ -91,18 +92,13 @@ async def get(request: Request) -> Response | File:
 
 
 async def list_all(request: Request) -> Response:
-    """Published packages by name, the oldest version of each first."""
-    page, limit = page_of(request)
-    found = await request.read(
-        request.facade.store.packages,
-        request.query.name,
-        offset=(page.number - 1) * limit,
-        limit=limit,
-    )
-    body = rest.PackageList(
-        [views.package_full(record) for record in found.items], found.total, page.number
-    )
-    return Response(body, headers=page.headers(found.total))
+    """Published packages by name, the oldest version of each first; by page, or by cursor as the
+    list of tasks."""
+    read = partial(request.read, request.facade.store.packages, request.query.name)
+    part = await part_of(request, "packages", read)
+    shown = [views.package_full(record) for record in part.items]
+    body = rest.PackageList(shown, part.total, part.page, part.next_cursor)
+    return Response(body, headers=part.headers)
 
 
 async def show(request: Request) -> Response:

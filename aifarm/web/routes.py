@@ -114,7 +114,7 @@ ROUTES: tuple[Route, ...] = (
     *_v2("GET", f"{_TASK}/outputs", FETCH, outputs.list_all, rest.OutputList),
     *_v2("GET", f"{_TASK}/outputs/{{path}}", FETCH, outputs.data, BYTES, **_FILE),
     *_v2("GET", "/events", READ, tasks.events, rest.EventList, query=query.EventQuery),
-    *_v2("GET", "/clients", READ, clients.list_v2, rest.ClientFullList),
+    *_v2("GET", "/clients", READ, clients.list_v2, rest.ClientFullList, query=query.Listed),
     *_v2("GET", _CLIENT, READ, clients.get_v2, rest.ClientFullDetails),
     *_v2("DELETE", _CLIENT, ADMIN, clients.forget, status=204),
     *_v2(
@@ -171,7 +171,7 @@ ROUTES: tuple[Route, ...] = (
     *_v2("GET", _DATA, FETCH, data.get, BYTES, **_FILE),
     *_v2("DELETE", _DATA, Scope.PUBLISH, data.delete, status=204),
     *_v2("GET", "/token", READ, tokens.mine, rest.TokenFull),
-    *_v2("GET", "/tokens", ADMIN, tokens.list_all, rest.TokenList),
+    *_v2("GET", "/tokens", ADMIN, tokens.list_all, rest.TokenList, query=query.Listed),
     *_v2(
         "POST",
         "/tokens",

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from aifarm.app import operations, views
 from aifarm.app.facade import digest_of
 from aifarm.web.http import Request, Response
+from aifarm.web.paging import at_hand, part_of
 from aifarm.wire import rest
 
 
@@ -16,9 +17,13 @@ def new_secret() -> str:
 
 
 async def list_all(request: Request) -> Response:
-    """Lists the tokens: whose, for which role, until when. Secrets are not kept."""
-    tokens = sorted(request.facade.view.tokens, key=lambda token: token.created_at)
-    return Response(rest.TokenList([views.token_full(token) for token in tokens]))
+    """Lists the tokens, the oldest first: whose, for which role, until when. Secrets are not kept.
+    By page, or by cursor as the list of tasks."""
+    tokens = at_hand(request.facade.view.tokens, lambda token: (token.created_at, token.id))
+    part = await part_of(request, "tokens", tokens)
+    shown = [views.token_full(token) for token in part.items]
+    body = rest.TokenList(shown, part.total, part.page, part.next_cursor)
+    return Response(body, headers=part.headers)
 
 
 async def create(request: Request) -> Response:

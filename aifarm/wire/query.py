@@ -153,7 +153,13 @@ class DataQuery(Paged, frozen=True, kw_only=True):
     name: Word | None = None
 
 
-class PackageQuery(Paged, frozen=True, kw_only=True):
-    """By name, the oldest version first."""
+class Listed(Paged, frozen=True, kw_only=True):
+    """`cursor`: of a previous answer, or empty to begin a walk that new entries do not disturb."""
+
+    cursor: Words | None = None
+
+
+class PackageQuery(Listed, frozen=True, kw_only=True):
+    """Of one package, or of all. `cursor`: as in other lists."""
 
     name: Name | None = None

@@ -300,9 +300,12 @@ class PackageFull(Struct, frozen=True):
 
 
 class PackageList(Struct, frozen=True):
+    """`total`, `page` and `next_cursor` as in the list of tasks."""
+
     packages: list[PackageFull]
-    total: int = 0
-    page: int = 1
+    total: int | None = None
+    page: int | None = None
+    next_cursor: str | None = None
 
 
 class DataFull(Struct, frozen=True):
@@ -348,7 +351,12 @@ class TokenFull(Struct, frozen=True):
 
 
 class TokenList(Struct, frozen=True):
+    """`total`, `page` and `next_cursor` as in the list of tasks."""
+
     tokens: list[TokenFull]
+    total: int | None = None
+    page: int | None = None
+    next_cursor: str | None = None
 
 
 class UploadFull(Struct, frozen=True):
@@ -410,7 +418,12 @@ class ClientHistory(Struct, frozen=True):
 
 
 class ClientFullList(Struct, frozen=True):
+    """`total`, `page` and `next_cursor` as in the list of tasks."""
+
     clients: list[ClientFull]
+    total: int | None = None
+    page: int | None = None
+    next_cursor: str | None = None
 
 
 class Health(Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Finding, describing, trying again and throwing away tasks, over REST of a real server."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -173,6 +174,54 @@ def test_a_list_can_be_walked_by_cursor(ada: httpx.Client) -> None:
     assert ids(ada.get("/api/v2/tasks", params=onward)) == made[2::-1]
     refused(ada.get("/api/v2/tasks", params={**onward, "sort": "title"}), 400)
     refused(ada.get("/api/v2/tasks", params={**onward, "page": 2}), 400)
+
+
+@pytest.fixture(scope="module")
+def many(shared_server: RunningServer, farm: httpx.Client) -> httpx.Client:
+    """Some of everything that is listed."""
+    for name in ("walk-a", "walk-b", "walk-c"):
+        shared_server.token("viewer", name)
+        shared_server.publish(name)
+        with shared_server.socket(name) as agent:
+            nothing = {"type": "task_progress", "task_id": "nothing", "progress": 1.0}
+            agent.send(json.dumps(nothing))
+            # Refused by the writer, which by then has written whose message it was.
+            assert json.loads(agent.recv(timeout=30))["type"] == "error"
+    return farm
+
+
+@pytest.mark.parametrize("what", ["clients", "packages", "tokens"])
+def test_other_lists_are_walked_by_cursor_and_paged_too(many: httpx.Client, what: str) -> None:
+    path = f"/api/v2/{what}"
+
+    def names(page: httpx.Response) -> list[Any]:
+        assert page.status_code == 200, page.text
+        return [one.get("id") or (one["name"], one["version"]) for one in page.json()[what]]
+
+    whole = many.get(path)
+    count = len(names(whole))
+    assert count >= 3
+    assert (whole.json()["total"], whole.headers["X-Total-Count"]) == (count, str(count))
+    pages = range(1, count // 2 + 2)
+    paged = [name for page in pages for name in names(many.get(f"{path}?limit=2&page={page}"))]
+    walked: list[Any] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        step = many.get(path, params={"cursor": cursor, "limit": 2})
+        walked += names(step)
+        cursor = step.json()["next_cursor"]
+        assert (step.json()["total"], "Link" in step.headers) == (None, False)
+    assert walked == paged == names(whole)
+
+
+@pytest.mark.parametrize("what", ["clients", "packages", "tokens"])
+def test_a_cursor_of_another_list_is_refused(many: httpx.Client, what: str) -> None:
+    other = "tokens" if what == "clients" else "clients"
+    strange = many.get(f"/api/v2/{other}", params={"limit": 1}).json()["next_cursor"]
+    for wrong in ({"cursor": "", "page": 2}, {"cursor": "AAAA"}, {"cursor": strange}):
+        answer = many.get(f"/api/v2/{what}", params=wrong)
+        refused(answer, 400)
+        assert answer.json()["error"]["details"]["field"] == "cursor"
 
 
 def test_pages_keep_their_filters_in_the_links(ada: httpx.Client) -> None:

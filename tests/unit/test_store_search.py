@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from sqlalchemy import event
 
+from aifarm.app.cursors import cursor, position
 from aifarm.app.errors import InvalidRequest
 from aifarm.app.ports import Store
 from aifarm.app.records import About, TaskRecord, TaskSpec
@@ -23,10 +24,8 @@ from aifarm.app.search import (
     Position,
     Search,
     condition,
-    cursor,
     direction,
     order,
-    position,
     search_of,
 )
 from aifarm.core.task import RankKey, State, Task

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, Unpack
+from typing import Literal, TypeVar, Unpack
 from uuid import uuid4
 
 from aifarm.packages import Kind
@@ -16,7 +16,7 @@ from aifarm.sdk.aio.http import AsyncHttp
 from aifarm.sdk.aio.putting import put
 from aifarm.sdk.aio.runtime import aside
 from aifarm.sdk.aio.task import AsyncTask
-from aifarm.sdk.call import valid
+from aifarm.sdk.call import Call, valid
 from aifarm.sdk.choice import chosen
 from aifarm.sdk.code import Code
 from aifarm.sdk.content import AnyData, Content, data_refs
@@ -31,6 +31,8 @@ Package = rest.PackageFull
 Data = rest.DataFull
 
 Role = Literal["admin", "researcher", "viewer", "agent"]
+
+P = TypeVar("P", rest.ClientFullList, rest.PackageList, rest.TokenList)
 
 BULK = 1000
 """Tasks that one request changes at most."""
@@ -164,13 +166,8 @@ class AsyncFarm:
 
     async def packages(self, name: str | None = None) -> list[Package]:
         """What is published, or what is published as `name`, the oldest version first."""
-        found: list[Package] = []
-        while True:
-            page = len(found) // query.MAX_LIMIT + 1
-            rows = (await self._http.send(calls.packages(name, page=page))).packages
-            found += rows
-            if len(rows) < query.MAX_LIMIT:
-                return found
+        parts = await self._whole(lambda cursor: calls.packages(name, cursor))
+        return [package for part in parts for package in part.packages]
 
     async def delete_package(self, name: str, version: str) -> None:
         """Deletes what you published. Raises Conflict while a task may still need it."""
@@ -424,8 +421,8 @@ class AsyncFarm:
 
     async def clients(self) -> list[AsyncClient]:
         """Every workstation that ever joined, with what it has (memory in MiB) and does."""
-        found = (await self._http.send(calls.clients())).clients
-        return [AsyncClient(self._http, info) for info in found]
+        parts = await self._whole(calls.clients)
+        return [AsyncClient(self._http, info) for part in parts for info in part.clients]
 
     async def client(self, id_or_prefix: str) -> AsyncClient:
         """The client with this id, or the only one whose id begins so. Raises NotFound,
@@ -436,7 +433,7 @@ class AsyncFarm:
 
     async def tokens(self) -> list[rest.TokenFull]:
         """Every token, without its secret. For administrators."""
-        return (await self._http.send(calls.tokens())).tokens
+        return [token for part in await self._whole(calls.tokens) for token in part.tokens]
 
     async def my_token(self) -> rest.TokenFull:
         """The token that this farm is spoken to with, without its secret: name, role, expiry."""
@@ -490,6 +487,15 @@ class AsyncFarm:
                 "`aifarm publish`."
             )
         return max(found, key=lambda package: package.created_at).version
+
+    async def _whole(self, step: Callable[[str], Call[P]]) -> list[P]:
+        """All parts of a list, walked by cursor."""
+        parts: list[P] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            parts.append(await self._http.send(step(cursor)))
+            cursor = parts[-1].next_cursor
+        return parts
 
     async def _walk(self, limit: int | None, **wanted: object) -> TaskList[AsyncTask]:
         """Page by page, by cursor: what is submitted meanwhile shifts nothing."""
