@@ -9,6 +9,7 @@ import pytest
 
 import aifarm
 from aifarm.sdk import Conflict, InvalidRequest, NotFound
+from aifarm.wire import query
 from integration.running import MODEL, RunningServer
 from integration.scripted import ScriptedAgent
 
@@ -111,6 +112,36 @@ def test_many_are_changed_at_once_and_each_says_what_became_of_it(farm: aifarm.F
     assert [result.error is None for result in results] == [False, True, True, False]
     assert [task.refresh().desired for task in tasks] == ["stopped", "paused", "paused"]
     farm.bulk("stop", tasks)
+
+
+def test_all_that_match_are_changed_at_once(farm: aifarm.Farm) -> None:
+    going, over = (farm.submit("model", project="many", tags=["x"]) for _ in range(2))
+    other = farm.submit("model", project="others")
+    over.stop()
+    results = farm.bulk("stop", matching={"project": "many", "tags": "x", "status": "pending"})
+    assert [result.id for result in results] == [going.id]
+    assert [task.refresh().status for task in (going, other)] == ["stopped", "pending"]
+    farm.bulk("tag", matching={"project": "many"}, tags=["y"])
+    assert {task.id for task in farm.tasks(tags="y")} == {going.id, over.id}
+    for wrong in ({}, {"status": "dancing"}):
+        with pytest.raises(InvalidRequest):
+            farm.bulk("stop", matching=wrong)  # type: ignore[arg-type]
+
+
+def test_lists_are_walked_to_their_end(
+    shared_server: RunningServer, farm: aifarm.Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("walk-a", "walk-b", "walk-c"):
+        farm.publish(MODEL, name=name, version="1.0")
+        shared_server.token("viewer", name)
+        with ScriptedAgent(shared_server, name):
+            pass
+    monkeypatch.setattr(query, "MAX_LIMIT", 2)
+    walked = {"walk-a", "walk-b", "walk-c"}
+    assert walked <= {client.id for client in farm.clients()}
+    assert walked <= {package.name for package in farm.packages()}
+    assert walked <= {token.name for token in farm.tokens()}
+    assert [package.name for package in farm.packages("walk-b")] == ["walk-b"]
 
 
 def test_a_repeated_task_goes_on_from_a_checkpoint_of_choice(

@@ -21,6 +21,7 @@ from aifarm.sdk.choice import chosen
 from aifarm.sdk.code import Code
 from aifarm.sdk.content import AnyData, Content, data_refs
 from aifarm.sdk.errors import InvalidRequest, NotFound
+from aifarm.sdk.finding import Matching, asked, several, task_filter
 from aifarm.sdk.frames import TaskList
 from aifarm.sdk.notebook import Notebook, try_out
 from aifarm.sdk.submission import Submission, task_body
@@ -352,21 +353,19 @@ class AsyncFarm:
         max, best, step), with a minus before it the other way round. `summaries` names metrics
         whose summaries are to come along. Raises InvalidRequest.
         """
-        return await self._walk(
-            limit,
-            status=_several(status),
-            project=project,
-            tag=_several(tags),
-            submitter=submitter,
-            name=_several(name),
-            search=search,
-            where=_several(where),
-            since=since,
-            until=until,
-            parent=parent,
-            sort=sort,
-            summaries=_several(summaries),
-        )
+        matching: Matching = {
+            "status": status,
+            "project": project,
+            "tags": tags,
+            "submitter": submitter,
+            "name": name,
+            "search": search,
+            "where": where,
+            "since": since,
+            "until": until,
+            "parent": parent,
+        }
+        return await self._walk(limit, sort=sort, summaries=several(summaries), **asked(matching))
 
     async def trash(self, limit: int | None = 100) -> TaskList[AsyncTask]:
         """The newest `limit` tasks that were deleted in the last 7 days; see `Task.restore`."""
@@ -375,23 +374,27 @@ class AsyncFarm:
     async def bulk(
         self,
         action: requests.BulkAction,
-        tasks: Iterable[AsyncTask | str],
+        tasks: Iterable[AsyncTask | str] = (),
         *,
+        matching: Matching | None = None,
         tags: Iterable[str] = (),
         reason: str | None = None,
     ) -> list[rest.BulkResult]:
-        """One action for many tasks (or ids): what became of each, in their order.
+        """One action for many tasks (or ids): what became of each, in their order. Or for all
+        that are `matching` the arguments of `tasks`: {"project": "digits", "status": "pending"}.
 
         `tags` are those to "tag" or "untag"; `reason` goes with pause, resume and stop. One that
-        fails has an `error` and does not keep the others from it.
+        fails has an `error` and does not keep the others from it. Raises InvalidRequest, with
+        nothing done, where more than 1,000 match.
         """
+        more = {"action": action, "tags": list(tags), "reason": reason}
+        if matching is not None:
+            body = valid(requests.BulkTasks, filter=task_filter(matching), **more)
+            return (await self._http.send(calls.bulk(body))).results
         ids = [task if isinstance(task, str) else task.id for task in tasks]
         results: list[rest.BulkResult] = []
         for start in range(0, len(ids), BULK):
-            part = ids[start : start + BULK]
-            body = valid(
-                requests.BulkTasks, action=action, ids=part, tags=list(tags), reason=reason
-            )
+            body = valid(requests.BulkTasks, ids=ids[start : start + BULK], **more)
             results += (await self._http.send(calls.bulk(body))).results
         return results
 
@@ -508,7 +511,3 @@ class AsyncFarm:
             found += (AsyncTask(self._http, info) for info in answer.tasks)
             cursor = answer.next_cursor
         return found
-
-
-def _several(given: str | Iterable[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
