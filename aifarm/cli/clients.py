@@ -48,29 +48,41 @@ def client(farm: "Farm", client_id: str, events: bool, json_: bool) -> None:
 @click.command()
 @client_id
 @reason
+@as_json
 @on_farm
-def drain(farm: "Farm", client_id: str, reason: str | None) -> None:
+def drain(farm: "Farm", client_id: str, reason: str | None, json_: bool) -> None:
     """Give a workstation no new tasks.
 
     What it runs goes on. For administrators.
     """
+    from aifarm.cli import render
+
     found = farm.client(client_id)
     found.drain(reason)
+    if json_:
+        render.json(found.info)
+        return
     left = f"; it still runs {len(found.tasks)}" if found.tasks else ""
     click.echo(f"Client {found.id} gets no new tasks{left}.")
 
 
 @click.command()
 @client_id
+@as_json
 @on_farm
-def undrain(farm: "Farm", client_id: str) -> None:
+def undrain(farm: "Farm", client_id: str, json_: bool) -> None:
     """Give a workstation tasks again.
 
     For administrators.
     """
+    from aifarm.cli import render
+
     found = farm.client(client_id)
     found.undrain()
-    click.echo(f"Client {found.id} gets tasks again.")
+    if json_:
+        render.json(found.info)
+    else:
+        click.echo(f"Client {found.id} gets tasks again.")
 
 
 @click.command()

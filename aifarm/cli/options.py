@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -69,10 +69,16 @@ as_json = click.option(
 reason = click.option("--reason", help="Is told in the story.")
 
 task_id = click.argument("task_id", metavar="ID", shell_complete=completion.tasks)
-task_ids = click.argument(
-    "task_ids", metavar="ID...", nargs=-1, required=True, shell_complete=completion.tasks
-)
 client_id = click.argument("client_id", metavar="CLIENT", shell_complete=completion.clients)
+
+
+def rank(text: str) -> int | Literal["all"]:
+    """The number of a rank, or "all"."""
+    if text == "all":
+        return "all"
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise click.BadParameter(f'{text!r} is no rank: write its number, or "all".')
+    return int(text)
 
 
 def duration(text: str) -> float:

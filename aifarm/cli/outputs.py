@@ -2,12 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from aifarm.cli import completion
-from aifarm.cli.options import as_json, on_farm, task_id
+from aifarm.cli.options import as_json, on_farm, rank, task_id
 
 if TYPE_CHECKING:
     from aifarm.sdk import Checkpoint, Farm
@@ -19,11 +19,23 @@ checkpoint_id = click.argument("checkpoint_id", metavar="CHECKPOINT")
 @task_id
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task is over.")
 @click.option("-n", "--tail", type=click.IntRange(1), help="Only the last so many lines.")
-@click.option("--rank", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--rank",
+    type=rank,
+    default="0",
+    show_default=True,
+    metavar="NUMBER",
+    help='Or "all": each line comes after the number of its rank.',
+)
 @click.option("--attempt", type=click.IntRange(1), help="Default: the latest.")
 @on_farm
 def logs(
-    farm: "Farm", task_id: str, follow: bool, tail: int | None, rank: int, attempt: int | None
+    farm: "Farm",
+    task_id: str,
+    follow: bool,
+    tail: int | None,
+    rank: 'int | Literal["all"]',
+    attempt: int | None,
 ) -> None:
     """Print what a task's training code wrote."""
     task = farm.task(task_id)
@@ -32,7 +44,8 @@ def logs(
         click.echo(line)
         empty = False
     if empty:
-        click.echo(f"No output of rank {rank} (the task is {task.info.status}).", err=True)
+        whose = "any rank" if rank == "all" else f"rank {rank}"
+        click.echo(f"No output of {whose} (the task is {task.info.status}).", err=True)
 
 
 @click.command()
@@ -180,23 +193,25 @@ def download(farm: "Farm", task_id: str, checkpoint_id: str | None, output: Path
 @checkpoint.command()
 @task_id
 @checkpoint_id
+@as_json
 @on_farm
-def pin(farm: "Farm", task_id: str, checkpoint_id: str) -> None:
+def pin(farm: "Farm", task_id: str, checkpoint_id: str, json_: bool) -> None:
     """Keep a checkpoint, whatever the farm clears away."""
     found = _one(farm, task_id, checkpoint_id)
     found.pin()
-    click.echo(f"Checkpoint {found.id[:8]} is pinned.")
+    _tell(found, "is pinned", json_)
 
 
 @checkpoint.command()
 @task_id
 @checkpoint_id
+@as_json
 @on_farm
-def unpin(farm: "Farm", task_id: str, checkpoint_id: str) -> None:
+def unpin(farm: "Farm", task_id: str, checkpoint_id: str, json_: bool) -> None:
     """Leave a checkpoint to the farm again."""
     found = _one(farm, task_id, checkpoint_id)
     found.unpin()
-    click.echo(f"Checkpoint {found.id[:8]} is not pinned.")
+    _tell(found, "is not pinned", json_)
 
 
 @checkpoint.command()
@@ -208,6 +223,15 @@ def delete(farm: "Farm", task_id: str, checkpoint_id: str) -> None:
     found = _one(farm, task_id, checkpoint_id)
     found.delete()
     click.echo(f"Checkpoint {found.id[:8]} is deleted.")
+
+
+def _tell(found: "Checkpoint", done: str, json_: bool) -> None:
+    from aifarm.cli import render
+
+    if json_:
+        render.json(found.info)
+    else:
+        click.echo(f"Checkpoint {found.id[:8]} {done}.")
 
 
 def _one(farm: "Farm", task_id: str, checkpoint_id: str | None) -> "Checkpoint":

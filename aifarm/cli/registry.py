@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     metavar="NAME=URL",
     help="For all its tasks: what `aifarm put` printed, or a URL; may be repeated.",
 )
+@as_json
 @on_farm
 def publish(
     farm: "Farm",
@@ -41,18 +42,23 @@ def publish(
     entry: str,
     kind: "Kind",
     data: tuple[tuple[str, str], ...],
+    json_: bool,
 ) -> None:
     """Put model code on the farm, and print NAME:VERSION.
 
     DIR is a folder, or one .py file. A published version never changes: the same content again
     is no error, other content is.
     """
+    from aifarm.cli import render
     from aifarm.cli.words import size
 
     made = farm.publish(code, name, version, entry=entry, kind=kind, data=dict(data))
     reference = f"{made.name}:{made.version}"
     click.echo(f"Published {size(made.size)}. Train it: aifarm submit {reference}", err=True)
-    click.echo(reference)
+    if json_:
+        render.json(made)
+    else:
+        click.echo(reference)
 
 
 @click.command()

@@ -1,42 +1,19 @@
 """`aifarm tasks`, `show`, `why`."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from aifarm.cli.options import as_json, moment, on_farm, task_id
+from aifarm.cli.options import as_json, on_farm, task_id
+from aifarm.cli.selection import filters
 
 if TYPE_CHECKING:
     from aifarm.sdk import Farm
-
-STATES = (
-    "pending",
-    "assigned",
-    "running",
-    "paused",
-    "unreachable",
-    "completed",
-    "failed",
-    "stopped",
-)
+    from aifarm.sdk.finding import Matching
 
 
 @click.command()
-@click.option("--status", type=click.Choice(STATES), multiple=True, help="May be repeated.")
-@click.option("--project", metavar="NAME")
-@click.option("--tag", multiple=True, metavar="TAG", help="May be repeated: all of them.")
-@click.option("--submitter", metavar="NAME")
-@click.option("--name", multiple=True, metavar="PACKAGE", help="May be repeated: any of them.")
-@click.option("--search", metavar="TEXT", help="In title, package and notes.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="CONDITION",
-    help='Such as "config.learning_rate<0.01" or "metrics.loss.min<=0.5"; may be repeated.',
-)
-@click.option("--since", type=moment, metavar="TIME", help="Submitted since 2026-11-04, or 3d ago.")
-@click.option("--until", type=moment, metavar="TIME", help="Submitted before.")
+@filters
 @click.option(
     "--sort",
     metavar="KEY",
@@ -54,15 +31,7 @@ STATES = (
 @on_farm
 def tasks(
     farm: "Farm",
-    status: tuple[str, ...],
-    project: str | None,
-    tag: tuple[str, ...],
-    submitter: str | None,
-    name: tuple[str, ...],
-    search: str | None,
-    where: tuple[str, ...],
-    since: datetime | None,
-    until: datetime | None,
+    matching: "Matching",
     sort: str | None,
     columns: str | None,
     trash: bool,
@@ -74,32 +43,17 @@ def tasks(
 
     \b
     The ten best of a project:  aifarm tasks --project digits --sort metrics.loss.min -n 10
-    Stop what is running of it: aifarm tasks --project digits --status running --ids |
-                                xargs aifarm stop
+    Stop what is running of it: aifarm stop --project digits --status running
     """
     from aifarm.cli import render
 
     shown = _columns(columns)
-    filters = (status, project, tag, submitter, name, search, where, since, until)
-    if trash and any(filters):
+    if trash and matching:
         raise click.UsageError("--trash shows the whole trash: leave the filters out.")
     found = (
         farm.trash(limit)
         if trash
-        else farm.tasks(
-            status=status,
-            project=project,
-            tags=tag,
-            submitter=submitter,
-            name=name,
-            search=search,
-            where=where,
-            since=since,
-            until=until,
-            sort=sort,
-            summaries=_summaries(shown),
-            limit=limit,
-        )
+        else farm.tasks(**matching, sort=sort, summaries=_summaries(shown), limit=limit)
     )
     infos = [task.info for task in found]
     if json_:
@@ -108,7 +62,7 @@ def tasks(
         for info in infos:
             click.echo(info.id)
     else:
-        render.tasks(infos, shown, filtered=trash or any(filters))
+        render.tasks(infos, shown, filtered=trash or bool(matching))
 
 
 def _columns(text: str | None) -> list[str]:

@@ -24,6 +24,7 @@ def token() -> None:
 @click.option("--client-id", metavar="ID", help="Bind an agent's token to this one client.")
 @click.option("--label", metavar="NAME=VALUE", help="Bind it to agents started with this label.")
 @click.option("--expires", type=duration, metavar="TIME", help="30d, 12h, …; default: never.")
+@as_json
 @on_farm
 def create(
     farm: "Farm",
@@ -32,12 +33,18 @@ def create(
     client_id: str | None,
     label: str | None,
     expires: float | None,
+    json_: bool,
 ) -> None:
     """Make a token, and print it alone on stdout. It is shown only now."""
+    from aifarm.cli import render
+
     made = farm.create_token(name, role, client_id=client_id, label=label, expires=expires)
     until = f", valid until {made.expires_at:%Y-%m-%d %H:%M} UTC" if made.expires_at else ""
     click.echo(f"A token for {name} ({role}){until}. It is not shown again:", err=True)
-    click.echo(made.token)
+    if json_:
+        render.json(made)
+    else:
+        click.echo(made.token)
 
 
 @token.command("list")

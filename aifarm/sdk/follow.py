@@ -3,7 +3,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from aifarm.sdk import calls
 from aifarm.sdk.errors import NotFound, WaitTimeout
@@ -20,6 +20,8 @@ class Followed(Protocol):
 
 
 F = TypeVar("F", bound=Followed)
+
+Rank = int | Literal["all"]
 
 
 def watch(http: Http, tasks: Sequence[F], timeout: float | None = None) -> Generator[F, None, None]:
@@ -57,49 +59,74 @@ def watch(http: Http, tasks: Sequence[F], timeout: float | None = None) -> Gener
 
 
 def read_log(
-    http: Http, task_id: str, rank: int, attempt: int | None, tail: int | None
+    http: Http, info: TaskFull, rank: Rank, attempt: int | None, tail: int | None
 ) -> Generator[str, None, None]:
-    """All lines so far of `attempt`, or of the latest one; or the last `tail` of them."""
-    yield from _LogReader(http, task_id, rank, attempt, tail).news()
+    """All lines so far of `attempt`, or of the latest one; or the last `tail` of them. Of all
+    ranks: of one after the other, each line after the number of its rank."""
+    for reader in _readers(http, info, rank, attempt, tail):
+        yield from reader.news()
 
 
 def follow_log(
-    http: Http, task: Followed, rank: int, attempt: int | None, tail: int | None
+    http: Http, task: Followed, rank: Rank, attempt: int | None, tail: int | None
 ) -> Generator[str, None, None]:
     """As `read_log`, then new lines until the task, or the `attempt` asked for, is over."""
     task_id = task.info.id
-    reader = _LogReader(http, task_id, rank, attempt, tail)
+    readers = _readers(http, task.info, rank, attempt, tail)
     with closing(http.live.listen([f"task:{task_id}"])) as messages:
         for message in messages:
             for info in _heard(http, message, [task_id]):
                 task.info = info
             if isinstance(message, live.Happened | live.PointsAdded):
                 continue
-            latest = task.info.attempt
+            latest, grown = task.info.attempt, None
             if isinstance(message, live.LinesAdded):
-                latest = max(latest, message.attempt)
-            for line in reader.news():
-                yield line
-            while attempt is None and reader.attempt is not None and reader.attempt < latest:
-                reader.move(reader.attempt + 1)
-                for line in reader.news():
-                    yield line
+                latest, grown = max(latest, message.attempt), message.rank
+            for reader in readers:
+                if grown in (None, reader.rank):
+                    yield from reader.up_to(latest)
             if task.info.status in FINAL or (attempt is not None and latest > attempt):
                 return
 
 
+def _readers(
+    http: Http, info: TaskFull, rank: Rank, attempt: int | None, tail: int | None
+) -> "list[_LogReader]":
+    ranks = range(info.n_clients) if rank == "all" else [rank]
+    return [_LogReader(http, info.id, one, attempt, tail, rank == "all") for one in ranks]
+
+
 class _LogReader:
-    """Where in a rank's output a reader is. `attempt` None: the latest, not known yet."""
+    """Where in a rank's output a reader is. `attempt` None: the latest, not known yet.
+
+    `named`: each line comes after the number of the rank."""
 
     def __init__(
-        self, http: Http, task_id: str, rank: int, attempt: int | None, tail: int | None
+        self,
+        http: Http,
+        task_id: str,
+        rank: int,
+        attempt: int | None,
+        tail: int | None,
+        named: bool,
     ) -> None:
         self._http = http
         self._task_id = task_id
-        self._rank = rank
+        self.rank = rank
         self._first: int | None = None
         self._tail = tail
-        self.attempt = attempt
+        self._attempt = attempt
+        self._moves = attempt is None
+        self._before = f"[rank {rank}] " if named else ""
+
+    def up_to(self, latest: int) -> Iterator[str]:
+        """What came since the last call, of the attempts that followed as well."""
+        for line in self.news():
+            yield line
+        while self._moves and self._attempt is not None and self._attempt < latest:
+            self._attempt, self._first, self._tail = self._attempt + 1, None, None
+            for line in self.news():
+                yield line
 
     def news(self) -> Iterator[str]:
         """The attempt's lines that came since the last call."""
@@ -107,19 +134,16 @@ class _LogReader:
         while more:
             call = calls.logs(
                 self._task_id,
-                attempt=self.attempt,
-                rank=self._rank,
+                attempt=self._attempt,
+                rank=self.rank,
                 first=self._first,
                 tail=self._tail if self._first is None else None,
             )
             page = self._http.send(call)
-            yield from page.lines
-            self.attempt, self._first = page.attempt or None, page.next
+            for line in page.lines:
+                yield self._before + line
+            self._attempt, self._first = page.attempt or None, page.next
             more = bool(page.lines) and page.next < page.total
-
-    def move(self, attempt: int) -> None:
-        """On to the first line of another attempt."""
-        self.attempt, self._first, self._tail = attempt, None, None
 
 
 def _heard(http: Http, message: live.Message, awaited: list[str]) -> list[TaskFull]:

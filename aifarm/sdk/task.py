@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 from uuid import uuid4
 
 from msgspec import UNSET, UnsetType
@@ -253,21 +253,21 @@ class Task:
 
     def logs(
         self,
-        rank: int = 0,
+        rank: int | Literal["all"] = 0,
         *,
         attempt: int | None = None,
         tail: int | None = None,
         follow: bool = False,
     ) -> Iterator[str]:
         """Lines of one rank's output, or the last `tail` of them: of the latest attempt, or of
-        number `attempt`.
+        number `attempt`. Of "all" ranks, each line comes after the number of its rank.
 
         With `follow`, new lines as they come until the task is over; without `attempt` that
         includes the attempts still to come.
         """
         if follow:
             return follow_log(self._http, self, rank, attempt, tail)
-        return read_log(self._http, self.id, rank, attempt, tail)
+        return read_log(self._http, self.info, rank, attempt, tail)
 
     def events(self) -> list[rest.EventFull]:
         """The task's story so far, oldest first."""

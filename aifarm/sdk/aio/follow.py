@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from aifarm.sdk import calls
 from aifarm.sdk.aio.http import AsyncHttp
@@ -19,6 +19,8 @@ class Followed(Protocol):
 
 
 F = TypeVar("F", bound=Followed)
+
+Rank = int | Literal["all"]
 
 
 async def watch(
@@ -58,50 +60,76 @@ async def watch(
 
 
 async def read_log(
-    http: AsyncHttp, task_id: str, rank: int, attempt: int | None, tail: int | None
+    http: AsyncHttp, info: TaskFull, rank: Rank, attempt: int | None, tail: int | None
 ) -> AsyncGenerator[str, None]:
-    """All lines so far of `attempt`, or of the latest one; or the last `tail` of them."""
-    async for line in _LogReader(http, task_id, rank, attempt, tail).news():
-        yield line
+    """All lines so far of `attempt`, or of the latest one; or the last `tail` of them. Of all
+    ranks: of one after the other, each line after the number of its rank."""
+    for reader in _readers(http, info, rank, attempt, tail):
+        async for line in reader.news():
+            yield line
 
 
 async def follow_log(
-    http: AsyncHttp, task: Followed, rank: int, attempt: int | None, tail: int | None
+    http: AsyncHttp, task: Followed, rank: Rank, attempt: int | None, tail: int | None
 ) -> AsyncGenerator[str, None]:
     """As `read_log`, then new lines until the task, or the `attempt` asked for, is over."""
     task_id = task.info.id
-    reader = _LogReader(http, task_id, rank, attempt, tail)
+    readers = _readers(http, task.info, rank, attempt, tail)
     async with aclosing(http.live.listen([f"task:{task_id}"])) as messages:
         async for message in messages:
             for info in await _heard(http, message, [task_id]):
                 task.info = info
             if isinstance(message, live.Happened | live.PointsAdded):
                 continue
-            latest = task.info.attempt
+            latest, grown = task.info.attempt, None
             if isinstance(message, live.LinesAdded):
-                latest = max(latest, message.attempt)
-            async for line in reader.news():
-                yield line
-            while attempt is None and reader.attempt is not None and reader.attempt < latest:
-                reader.move(reader.attempt + 1)
-                async for line in reader.news():
-                    yield line
+                latest, grown = max(latest, message.attempt), message.rank
+            for reader in readers:
+                if grown in (None, reader.rank):
+                    async for line in reader.up_to(latest):
+                        yield line
             if task.info.status in FINAL or (attempt is not None and latest > attempt):
                 return
 
 
+def _readers(
+    http: AsyncHttp, info: TaskFull, rank: Rank, attempt: int | None, tail: int | None
+) -> "list[_LogReader]":
+    ranks = range(info.n_clients) if rank == "all" else [rank]
+    return [_LogReader(http, info.id, one, attempt, tail, rank == "all") for one in ranks]
+
+
 class _LogReader:
-    """Where in a rank's output a reader is. `attempt` None: the latest, not known yet."""
+    """Where in a rank's output a reader is. `attempt` None: the latest, not known yet.
+
+    `named`: each line comes after the number of the rank."""
 
     def __init__(
-        self, http: AsyncHttp, task_id: str, rank: int, attempt: int | None, tail: int | None
+        self,
+        http: AsyncHttp,
+        task_id: str,
+        rank: int,
+        attempt: int | None,
+        tail: int | None,
+        named: bool,
     ) -> None:
         self._http = http
         self._task_id = task_id
-        self._rank = rank
+        self.rank = rank
         self._first: int | None = None
         self._tail = tail
-        self.attempt = attempt
+        self._attempt = attempt
+        self._moves = attempt is None
+        self._before = f"[rank {rank}] " if named else ""
+
+    async def up_to(self, latest: int) -> AsyncIterator[str]:
+        """What came since the last call, of the attempts that followed as well."""
+        async for line in self.news():
+            yield line
+        while self._moves and self._attempt is not None and self._attempt < latest:
+            self._attempt, self._first, self._tail = self._attempt + 1, None, None
+            async for line in self.news():
+                yield line
 
     async def news(self) -> AsyncIterator[str]:
         """The attempt's lines that came since the last call."""
@@ -109,20 +137,16 @@ class _LogReader:
         while more:
             call = calls.logs(
                 self._task_id,
-                attempt=self.attempt,
-                rank=self._rank,
+                attempt=self._attempt,
+                rank=self.rank,
                 first=self._first,
                 tail=self._tail if self._first is None else None,
             )
             page = await self._http.send(call)
             for line in page.lines:
-                yield line
-            self.attempt, self._first = page.attempt or None, page.next
+                yield self._before + line
+            self._attempt, self._first = page.attempt or None, page.next
             more = bool(page.lines) and page.next < page.total
-
-    def move(self, attempt: int) -> None:
-        """On to the first line of another attempt."""
-        self.attempt, self._first, self._tail = attempt, None, None
 
 
 async def _heard(http: AsyncHttp, message: live.Message, awaited: list[str]) -> list[TaskFull]:
