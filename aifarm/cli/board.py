@@ -15,7 +15,7 @@ from aifarm.cli.words import NONE, duration, label, memory, metrics
 from aifarm.sdk import AIFarmError, Farm
 from aifarm.sdk.states import FINAL
 from aifarm.wire import live
-from aifarm.wire.rest import ClientFull, TaskFull
+from aifarm.wire.rest import ClientFull, FarmMetrics, TaskFull
 
 WAITING = ("pending",)
 
@@ -36,6 +36,7 @@ class Board:
         self._clients: dict[str, ClientFull] = {}
         self._why: dict[str, str] = {}
         self._problem = ""
+        self._pace = ""
 
     def hear(self, message: live.Message) -> None:
         """Takes in what the live feed says."""
@@ -59,6 +60,7 @@ class Board:
         """Asks for what the feed does not tell: present use, and why tasks wait."""
         try:
             clients = {client.id: client.info for client in farm.clients()}
+            pace = _pace(farm.metrics())
             reasons = {
                 task_id: farm.task(task_id).why().summary for task_id in self._heads(REASONS)
             }
@@ -66,7 +68,8 @@ class Board:
             self._problem = error.message
             return
         with self._lock:
-            self._clients, self._why, self._problem = clients, reasons, ""
+            self._clients, self._why, self._pace = clients, reasons, pace
+            self._problem = ""
 
     def picture(self, width: int, height: int = 1000) -> RenderableType:
         """As large as the terminal: what does not fit is counted."""
@@ -76,7 +79,7 @@ class Board:
             going = [task for task in tasks if task.status not in WAITING]
             waiting = [task for task in tasks if task.status in WAITING]
             why = dict(self._why)
-        room = max(3, (height - 8) // 3)
+        room = max(3, (height - 9) // 3)
         parts: list[RenderableType] = [self._headline(clients, going, waiting)]
         parts += ["", *_cut(clients, room, lambda shown: _machines(shown, width), "client")]
         parts += ["", *_cut(going, room, lambda shown: _running(shown, width), "task")]
@@ -100,6 +103,8 @@ class Board:
             f"{running} running  {len(waiting)} waiting"
         )
         line = Text(self._url, "bold").append(words, "default")
+        if self._pace:
+            line.append(f"\n{self._pace}", "dim")
         if self._problem:
             line.append(f"\n{self._problem}", "bold red")
         return line
@@ -183,6 +188,12 @@ def _gpus(client: ClientFull) -> str:
     if not _known(client):
         return f"{len(gpus)} n/a" if gpus else "n/a"
     return "\n".join(gpu_use(gpu) for gpu in gpus) or "none"
+
+
+def _pace(metrics: FarmMetrics) -> str:
+    ended = metrics.ended_last_hour
+    tasks = f"{ended} task{'s' * (ended != 1)} ended in the last hour"
+    return f"{tasks}  {metrics.points_per_second:.3g} metric points/s"
 
 
 def _speed(task: TaskFull) -> float | None:

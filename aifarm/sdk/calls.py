@@ -26,6 +26,10 @@ def system() -> Call[rest.System]:
     return _get(f"{API}/system", rest.System)
 
 
+def farm_metrics() -> Call[rest.FarmMetrics]:
+    return _get(f"{API}/metrics", rest.FarmMetrics)
+
+
 # ---------------------------------------------------------------- tasks
 
 

@@ -99,6 +99,11 @@ class Farm:
         """How the server is: its database, its queue, its disk in MiB. For administrators."""
         return self._http.send(calls.system())
 
+    def metrics(self) -> rest.FarmMetrics:
+        """How busy the farm is: clients, tasks by state, use in percent, and how fast tasks end
+        and metric points come in."""
+        return self._http.send(calls.farm_metrics())
+
     # ------------------------------------------------------------ packages
 
     def publish(

@@ -10,28 +10,43 @@ from aifarm.app.records import MetricPart
 from aifarm.core.task import State
 from aifarm.web.http import Request, Response, Stream
 from aifarm.web.tasks import find
-from aifarm.wire import v1
+from aifarm.wire import rest, v1
 from aifarm.wire.agent import Resources
 from aifarm.wire.types import whole_seconds
 
 
 async def system(request: Request) -> Response:
     """Counts clients and tasks, and tells how busy the active clients are."""
-    facade = request.facade
-    counts = await request.read(facade.store.counts)
-    active = [client for client in facade.view.clients if facade.links.connected(client)]
+    counts = await request.read(request.facade.store.counts)
+    active = _active(request)
     running = counts.get(State.RUNNING, 0) + counts.get(State.UNREACHABLE, 0)
     return Response(
         v1.SystemMetrics(
-            clients=v1.ClientCounts(len(facade.view.clients), len(active)),
+            clients=v1.ClientCounts(len(request.facade.view.clients), len(active)),
             tasks=v1.TaskCounts(
                 total=sum(counts.values()),
                 running=running,
                 completed=counts.get(State.COMPLETED, 0),
                 failed=counts.get(State.FAILED, 0),
             ),
-            resources=_usage(request, active),
-            timestamp=whole_seconds(facade.clock()),
+            resources=_usage_v1(request, active),
+            timestamp=whole_seconds(request.facade.clock()),
+        )
+    )
+
+
+async def farm(request: Request) -> Response:
+    """How busy the farm is: clients, tasks by state, how much of the active clients is in use,
+    and how fast tasks end and metric points come in."""
+    counts = await request.read(request.facade.store.counts)
+    active, monitor = _active(request), request.host.monitor
+    return Response(
+        rest.FarmMetrics(
+            clients=v1.ClientCounts(len(request.facade.view.clients), len(active)),
+            tasks={state.value: counts.get(state, 0) for state in State},
+            usage=_usage(request, active),
+            ended_last_hour=monitor.ended_lately.count,
+            points_per_second=round(monitor.points_lately.per_second, 3),
         )
     )
 
@@ -43,7 +58,7 @@ async def task(request: Request) -> Response:
         v1.TaskMetrics(
             progress=record.progress,
             metrics={name: value or 0.0 for name, value in record.metrics.items()},
-            resources=_usage(request, [rank.client_id for rank in record.task.ranks]),
+            resources=_usage_v1(request, [rank.client_id for rank in record.task.ranks]),
             timestamp=whole_seconds(request.facade.clock()),
         )
     )
@@ -80,13 +95,18 @@ def _csv(parts: Iterator[MetricPart], first: int, last: float) -> Iterator[bytes
         yield text.getvalue().encode()
 
 
-def _usage(request: Request, client_ids: Iterable[str]) -> v1.Usage:
+def _active(request: Request) -> list[str]:
+    facade = request.facade
+    return [client for client in facade.view.clients if facade.links.connected(client)]
+
+
+def _usage(request: Request, client_ids: Iterable[str]) -> rest.UsageFull:
     told = [request.facade.links.resources(client_id) for client_id in client_ids]
     known = [resources for resources in told if resources is not None]
-    return v1.Usage(
-        cpu_usage=_mean(resources.cpu.usage for resources in known),
-        ram_usage=_mean(_share(resources) for resources in known if resources.ram.total),
-        gpu_usage=_mean(
+    return rest.UsageFull(
+        cpu=_mean(resources.cpu.usage for resources in known),
+        ram=_mean(_share(resources) for resources in known if resources.ram.total),
+        gpu=_mean(
             gpu.utilization
             for resources in known
             for gpu in resources.gpu
@@ -95,11 +115,16 @@ def _usage(request: Request, client_ids: Iterable[str]) -> v1.Usage:
     )
 
 
+def _usage_v1(request: Request, client_ids: Iterable[str]) -> v1.Usage:
+    usage = _usage(request, client_ids)
+    return v1.Usage(usage.cpu or 0.0, usage.ram or 0.0, usage.gpu or 0.0)
+
+
 def _share(resources: Resources) -> float:
     return 100.0 * resources.ram.used / resources.ram.total
 
 
-def _mean(values: Iterable[float]) -> float:
-    """Rounded to tenths; 0.0 of nothing."""
+def _mean(values: Iterable[float]) -> float | None:
+    """Rounded to tenths; None of nothing."""
     found = list(values)
-    return round(fmean(found), 1) if found else 0.0
+    return round(fmean(found), 1) if found else None

@@ -15,6 +15,7 @@ from aifarm.app.facade import Facade
 from aifarm.app.observer import Observer
 from aifarm.app.records import TaskRecord
 from aifarm.core.task import FINAL, State
+from aifarm.web.lately import Lately
 from aifarm.web.outgoing import Outgoing
 
 LAG_SECONDS = 0.25
@@ -49,6 +50,8 @@ class Monitor(Observer):
         )
         self._commits = self._histogram("commit_seconds", "Time to write one batch.", QUICK)
         self._batches = self._histogram("batch_operations", "Operations in one batch.", BATCHES)
+        self.ended_lately = Lately(3600.0)
+        self.points_lately = Lately(60.0)
         self._lag = self._histogram("loop_lag_seconds", "How late the event loop was.", QUICK)
 
     def watch(self, facade: Facade) -> None:
@@ -78,8 +81,11 @@ class Monitor(Observer):
                 known = before(record.task.id)
                 if known is None or not known.task.final:
                     self._ended.labels(record.task.state.value).inc()
+                    self.ended_lately.add()
         if changes.points:
-            self._points.inc(sum(len(points) for _, points in changes.points))
+            count = sum(len(points) for _, points in changes.points)
+            self._points.inc(count)
+            self.points_lately.add(count)
 
     def heard(self, size: int) -> None:
         """A client's message of so many bytes."""

@@ -67,6 +67,7 @@ ROUTES: tuple[Route, ...] = (
     *_v1("GET", "/metrics/tasks/{task_id}", READ, metrics.task, v1.TaskMetrics),
     Route("GET", "/api/health", None, system.health, rest.Health),
     Route("GET", "/api/ready", None, system.ready, rest.Health),
+    *_v2("GET", "/metrics", READ, metrics.farm, rest.FarmMetrics),
     *_v2("GET", "/system", ADMIN, system.system, rest.System),
     Route("GET", "/metrics", READ, system.metrics, "text/plain"),
     Route("GET", "/api/openapi.json", READ, reference.rest, JSON),

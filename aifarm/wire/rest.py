@@ -14,7 +14,7 @@ from aifarm.wire.types import (
     Requirements,
     Timestamp,
 )
-from aifarm.wire.v1 import ClientTask
+from aifarm.wire.v1 import ClientCounts, ClientTask
 
 
 class ErrorEnvelope(Struct, frozen=True):
@@ -432,6 +432,26 @@ class Health(Struct, frozen=True):
 
     status: Literal["ok", "ready", "standby"]
     version: str
+
+
+class UsageFull(Struct, frozen=True):
+    """Means in percent over all active clients, null where nobody measured."""
+
+    cpu: float | None
+    ram: float | None
+    gpu: float | None
+
+
+class FarmMetrics(Struct, frozen=True):
+    """How busy the farm is. `tasks`: how many by state. `ended_last_hour`: tasks that reached
+    their end; `points_per_second`: metric points that came in over the last minute. The server
+    counts these two since its start at most."""
+
+    clients: ClientCounts
+    tasks: dict[str, int]
+    usage: UsageFull
+    ended_last_hour: int
+    points_per_second: float
 
 
 class System(Struct, frozen=True):

@@ -50,7 +50,14 @@ def test_a_scrape_counts_what_a_task_went_through(server: RunningServer) -> None
         running = scrape(server)
         assert running["aifarm_queue_wait_seconds_count",] == 1
         assert running["aifarm_events_total", "assigned"] == 1
+        agent.progress(50.0, 1, loss=0.5, accuracy=0.5)
+        busy = server.http(server.token("viewer")).get("/api/v2/metrics").json()
         agent.end()
+    assert busy["clients"] == {"total": 1, "active": 1}
+    assert {state: count for state, count in busy["tasks"].items() if count} == {"running": 1}
+    assert busy["usage"]["gpu"] is None
+    assert busy["points_per_second"] > 0
+    assert server.http().get("/api/v2/metrics").json()["ended_last_hour"] == 1
     ended = scrape(server)
     assert ended["aifarm_tasks_ended_total", "completed"] == 1
     assert ended["aifarm_agent_messages_total",] >= 3

@@ -98,6 +98,11 @@ class AsyncFarm:
         """How the server is: its database, its queue, its disk in MiB. For administrators."""
         return await self._http.send(calls.system())
 
+    async def metrics(self) -> rest.FarmMetrics:
+        """How busy the farm is: clients, tasks by state, use in percent, and how fast tasks end
+        and metric points come in."""
+        return await self._http.send(calls.farm_metrics())
+
     # ------------------------------------------------------------ packages
 
     async def publish(
