@@ -79,6 +79,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     reattach: float = 120.0
     rate_limit: int = 6_000
     connections: int = 4_096
+    clients_per_token: int = 4_096
+    storage_per_submitter: int | None = None
 
 
 def run(settings: Settings) -> None:
@@ -222,6 +224,8 @@ def _facade(settings: Settings, store: SqlStore, artifacts: Artifacts, monitor: 
             reattach=settings.reattach,
             rate_limit=settings.rate_limit,
             connections=settings.connections,
+            clients=settings.clients_per_token,
+            storage=settings.storage_per_submitter,
         ),
         observer=monitor,
     )

@@ -39,13 +39,16 @@ SNAPSHOT = 500
 class Settings(Struct, frozen=True):
     """Seconds. `lease`: how long a client may be away before others get its tasks; `reattach`:
     how long all may be after a start of the server. `rate_limit`: requests of one token in a
-    minute; `connections`: sockets it may have open."""
+    minute; `connections`: sockets it may have open; `clients`: how many Client-IDs may be its own.
+    `storage`: MiB of packages and checkpoints that each submitter may have, None for no limit."""
 
     lease: float = 60.0
     heartbeat: float = 10.0
     reattach: float = 120.0
     rate_limit: int = 6_000
     connections: int = 4_096
+    clients: int = 4_096
+    storage: int | None = None
 
 
 class View:
@@ -146,6 +149,7 @@ class Facade:
         self.feed = Feed(self.show_client)
         self.limits = Limits(settings.rate_limit, clock)
         self.sessions = Sessions(settings.connections, clock)
+        self.storage = settings.storage
         self._draft = Draft(store, new_id)
         self._observer = observer or Observer()
         self._writer = Writer(
@@ -160,6 +164,7 @@ class Facade:
             lease=settings.lease,
             heartbeat=settings.heartbeat,
             reattach=settings.reattach,
+            clients=settings.clients,
         )
 
     def start(self) -> None:

@@ -17,8 +17,9 @@ from aifarm.app.admission import Gate
 from aifarm.app.draft import Draft
 from aifarm.app.errors import FarmError, Forbidden, InvalidRequest
 from aifarm.app.messages import about_rank, error_body
+from aifarm.app.ownership import owned
 from aifarm.app.ports import Clock
-from aifarm.app.records import ClientRecord, TaskRecord
+from aifarm.app.records import TaskRecord
 from aifarm.app.samples import EVERY, sample_of
 from aifarm.app.scopes import Principal
 from aifarm.app.translate import (
@@ -63,7 +64,7 @@ class Link:
 class Links:
     """All connections. `clock` is seconds since the epoch, `monotonic` what leases run on.
 
-    `owner`: the valid token that a Client-ID belongs to.
+    `owner`: the valid token that a Client-ID belongs to. `clients`: how many of them one may have.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Links:
         lease: float,
         heartbeat: float,
         reattach: float,
+        clients: int,
     ) -> None:
         self._submit = submit
         self._clock = clock
@@ -86,6 +88,7 @@ class Links:
         self._lease = lease
         self._heartbeat = heartbeat
         self._reattach = reattach
+        self._clients = clients
         self._links: dict[str, Link] = {}
         self._opened: set[Link] = set()
         self._away: dict[str, float] = {}
@@ -215,7 +218,7 @@ class Links:
         client_id, token_id = link.client_id, link.principal.token_id
 
         def operation(draft: Draft) -> None:
-            record = _owned(draft, client_id, token_id)
+            record = owned(draft, client_id, token_id, self._clients)
             draft.set_client(replace(record, speaks="contract", last_seen=draft.at))
             draft.take(draft.farm.meet(client_id, draft.at))
 
@@ -234,7 +237,7 @@ class Links:
         held = [held_rank(rank) for rank in hello.tasks]
 
         def operation(draft: Draft) -> tuple[Verdict, ...]:
-            record = _owned(draft, client_id, token_id)
+            record = owned(draft, client_id, token_id, self._clients)
             if record.machine_id not in (None, hello.machine_id):
                 raise Forbidden(
                     f"{client_id} is machine {record.machine_id}, and this is machine"
@@ -434,20 +437,6 @@ class Links:
 
     def _now(self) -> Any:
         return utc(self._clock())
-
-
-def _owned(draft: Draft, client_id: str, token_id: str) -> ClientRecord:
-    """The client's record; a Client-ID belongs to the token that used it first, while it lives."""
-    record = draft.clients.get(client_id)
-    if record is None:
-        return ClientRecord(client_id, token_id, draft.at, draft.at)
-    if record.token_id == token_id:
-        return record
-    owner = draft.tokens.get(record.token_id)
-    expired = owner is not None and owner.expires_at is not None and owner.expires_at <= draft.at
-    if owner is None or owner.revoked_at is not None or expired:
-        return replace(record, token_id=token_id)
-    raise Forbidden(f"Client-ID {client_id} belongs to another token.")
 
 
 def _lapse(client_id: str) -> Operation:

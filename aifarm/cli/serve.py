@@ -62,6 +62,8 @@ def _from_file(context: click.Context, parameter: click.Parameter, file: Path | 
 @click.option("--reattach", type=seconds, default=120.0, show_default=True, metavar="SECONDS")
 @click.option("--rate-limit", type=click.IntRange(1), default=6_000, show_default=True)
 @click.option("--connections", type=click.IntRange(1), default=4_096, show_default=True)
+@click.option("--clients-per-token", type=click.IntRange(1), default=4_096, show_default=True)
+@click.option("--storage-per-submitter", type=click.IntRange(1), metavar="MIB")
 def server(**options: Any) -> None:
     """Run the farm's server until Ctrl-C.
 
@@ -72,6 +74,9 @@ def server(**options: Any) -> None:
     --rate-limit   requests that one token may make in a minute; failed logins of
                    one address are held to a hundredth of it
     --connections  sockets that one token may have open
+    --clients-per-token      Client-IDs that one agent's token may take
+    --storage-per-submitter  MiB of packages and checkpoints that one person may have;
+                   who has more cannot publish or submit (default: no limit)
 
     The first start writes the administrator's token to admin-token in the data folder.
 

@@ -400,6 +400,19 @@ class Reads:
         with self._reading() as connection:
             return DATA.records(connection.execute(query).all())
 
+    def stored(self, submitter: str) -> int:
+        """Bytes of the packages that this person published, and of the checkpoints of their tasks,
+        the trash included."""
+        packages, checkpoints, tasks = tables.packages, tables.checkpoints, tables.tasks
+        published = select(func.sum(packages.c.size)).where(packages.c.publisher == submitter)
+        kept = (
+            select(func.sum(checkpoints.c.size))
+            .join(tasks, tasks.c.id == checkpoints.c.task_id)
+            .where(tasks.c.submitter == submitter)
+        )
+        with self._reading() as connection:
+            return sum(int(connection.execute(of).scalar() or 0) for of in (published, kept))
+
     def tokens(self) -> list[TokenRecord]:
         """The oldest first, revoked ones too."""
         with self._reading() as connection:

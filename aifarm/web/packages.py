@@ -16,6 +16,7 @@ from aifarm.app.records import PackageRecord, Part
 from aifarm.packages import PackageInvalid, verify
 from aifarm.web.http import File, Request, Response
 from aifarm.web.paging import part_of
+from aifarm.web.quota import need_room
 from aifarm.wire import requests, rest
 from aifarm.wire.codec import encode
 
@@ -31,6 +32,7 @@ async def put(request: Request) -> Response:
     name, version = request.params["name"], request.params["version"]
     path = request.spooled
     assert path is not None  # noqa: S101  the route spools
+    await need_room(request, path.stat().st_size)
     record = await request.read(_checked, request, path, name, version)
     known, new = await request.write(operations.add_package(record))
     if not new:

@@ -9,6 +9,7 @@ from aifarm.app.errors import NotFound
 from aifarm.app.records import TaskRecord
 from aifarm.core.task import FINAL, State
 from aifarm.web.http import Request, Response
+from aifarm.web.quota import need_room
 from aifarm.wire import rest, v1
 
 OBEY_SECONDS = 1.0
@@ -32,6 +33,7 @@ def shown(request: Request, record: TaskRecord) -> rest.TaskFull:
 
 
 async def _create(request: Request) -> TaskRecord:
+    await need_room(request)
     key = request.headers.get("Idempotency-Key")
     operation = operations.create_task(request.content, request.by, request.host.names, key)
     record: TaskRecord = await request.write(operation)
@@ -56,6 +58,7 @@ async def create_v2(request: Request) -> Response:
 async def retry(request: Request) -> Response:
     """Submits a task that is over once more, as a new one whose `parent` it is. The new task goes
     on from the latest checkpoint, unless the body says otherwise."""
+    await need_room(request)
     task_id = request.params["task_id"]
     key = request.headers.get("Idempotency-Key")
     operation = operations.retry_task(task_id, request.content, request.by, key)

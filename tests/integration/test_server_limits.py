@@ -1,8 +1,10 @@
 """Limits of a real server, as those meet them who ask too much, and those who do not."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -10,7 +12,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 import aifarm
-from integration.running import RunningServer
+from aifarm.packages import pack_source
+from integration.running import MODEL, RunningServer
 from integration.scripted import ScriptedAgent
 
 LIMIT = 300
@@ -88,6 +91,59 @@ def test_a_token_may_have_so_many_sockets_open(strict: RunningServer) -> None:
         except InvalidStatus:
             continue
     raise AssertionError("the sockets that are closed still count")
+
+
+def test_a_token_may_have_so_many_clients(tmp_path: Path) -> None:
+    """SECURITY row 28."""
+    with RunningServer(tmp_path / "farm", clients_per_token=2) as server:
+        admin = server.http()
+
+        def greet(name: str, token: str = "agent") -> dict[str, Any]:
+            """What a message that the writer refuses is answered, or the client before it."""
+            with server.socket(name, server.token("agent", token)) as socket:
+                nothing = {"type": "task_progress", "task_id": "nothing", "progress": 1.0}
+                socket.send(json.dumps(nothing))
+                error: dict[str, Any] = json.loads(socket.recv(timeout=30))["error"]
+                return error
+
+        for name in ("one", "two", "two"):
+            assert greet(name)["code"] == "NOT_FOUND"
+        refused = greet("three")
+        assert refused["code"] == "FORBIDDEN"
+        assert "2 clients already" in refused["message"]
+        assert greet("three", "another")["code"] == "NOT_FOUND"
+        while admin.delete("/api/v2/clients/one").status_code == 409:
+            pass  # its close is heard a moment later
+        assert greet("four")["code"] == "NOT_FOUND"
+        assert len(admin.get("/api/v2/clients").json()["clients"]) == 3
+
+
+def test_who_keeps_more_than_the_farm_gives_cannot_publish_or_submit(tmp_path: Path) -> None:
+    """SECURITY row 28. What trains already is never refused a checkpoint."""
+    with RunningServer(tmp_path / "farm", storage_per_submitter=1) as server:
+        ada = server.http(server.token("researcher", "ada"))
+        archive = pack_source(MODEL, "model", "1.0")
+        assert ada.put("/models/model/1.0", content=archive).status_code == 201
+        task = ada.post("/api/v2/tasks", json=BODY).json()
+        with ScriptedAgent(server) as agent:
+            agent.take()
+            agent.running()
+            agent.checkpoint(bytes(2 << 20), step=1)
+            agent.end()
+        more = pack_source(MODEL, "model", "2.0")
+        for answer in (
+            ada.post("/api/tasks", json=BODY),
+            ada.post(f"/api/v2/tasks/{task['id']}/retry", json={}),
+            ada.put("/models/model/2.0", content=more),
+        ):
+            assert answer.status_code == 403
+            assert "2.0 MiB, and 1 MiB is what each submitter may have" in answer.text
+        ben = server.http(server.token("researcher", "ben"))
+        assert ben.post("/api/v2/tasks", json=BODY).status_code == 201
+        (kept,) = ada.get(f"/api/v2/tasks/{task['id']}/checkpoints").json()["checkpoints"]
+        path = f"/api/v2/tasks/{task['id']}/checkpoints/{kept['id']}"
+        assert ada.delete(path).status_code == 204
+        assert ada.post("/api/v2/tasks", json=BODY).status_code == 201
 
 
 def test_parts_of_an_upload_are_not_held_back(strict: RunningServer) -> None:

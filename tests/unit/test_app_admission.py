@@ -42,6 +42,7 @@ class Crowd:
             lease=LEASE,
             heartbeat=10.0,
             reattach=REATTACH,
+            clients=count,
         )
         self.names = [f"ws{number}" for number in range(count)]
         self.links.await_return(self.names)
