@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu lint format sim bench docs sdk constraints clean FORCE
+.PHONY: help setup demo test test-slow test-gpu lint format sim bench docs sdk constraints audit clean FORCE
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,11 @@ docs: $(READY) ## the pages under docs/ that are drawn from the code
 
 sdk: $(READY) ## the blocking half of the SDK, written from its asynchronous half (aifarm/sdk/aio)
 	$(PY) tools/blocking.py
+
+audit: ## asks pypi.org for known holes in what constraints.txt names (a mirror cannot answer that)
+	"$(PYTHON)" -m venv build/audit
+	build/audit/bin/python -m pip install --quiet pip-audit
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 clean: ## removes .venv and everything that was built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -248,6 +248,23 @@ def test_data_comes_back(shared: Store, record: DataRecord) -> None:
     assert shared.data(record.sha256, record.putter) is None
 
 
+def test_what_a_submitter_keeps_is_packages_and_checkpoints_of_theirs(store: Store) -> None:
+    assert store.stored("ann") == 0
+    package = PackageRecord("p", "1", "0" * 64, 5, "script", "{}", "k", (), "ann", 1.0)
+    checkpoint = CheckpointRecord("c", "t", 1, 1, 70, "0" * 64, "k", (), 1.0)
+    written(
+        store,
+        lambda tx: put_parent(tx, "t"),
+        lambda tx: tx.put_checkpoint(checkpoint),
+        lambda tx: tx.put_package(package),
+        lambda tx: tx.put_package(replace(package, name="q", publisher="bob", size=100)),
+    )
+    owner = store.task("t")
+    assert owner is not None
+    assert owner.task.submitter == "ann"
+    assert (store.stored("ann"), store.stored("bob")) == (75, 100)
+
+
 @given(record=of(EventRecord))
 @few
 def test_an_event_comes_back(shared: Store, record: EventRecord) -> None:
