@@ -43,11 +43,14 @@ def show(task: TaskFull, why: Why | None, checkpoint: Checkpoint | None) -> None
     )
 
 
-def story(events: Sequence[EventFull]) -> None:
-    """Prints what happened, oldest first, in the reader's time zone."""
+def story(events: Sequence[EventFull], *, named: bool = False) -> None:
+    """Prints what happened, oldest first, in the reader's time zone. `named`: and to which task."""
     out = console()
     for event in events:
-        out.print(Text(local(event.at), "dim"), Text(event.message), soft_wrap=True)
+        line = [Text(local(event.at), "dim"), Text(event.message)]
+        if named:
+            line.insert(1, Text(f"{(event.task_id or '')[:8]:8}", "cyan"))
+        out.print(*line, soft_wrap=True)
 
 
 def reasons(why: Why) -> None:
@@ -141,7 +144,8 @@ def _needs(task: TaskFull) -> str:
 def _waits(why: Why) -> RenderableType:
     place = f" It is number {why.position} in the queue." if why.position else ""
     hints = [Text(f"  {hint}") for hint in why.hints]
-    return Group(Text(why.summary + place, "bold"), *hints, _misses(why.clients))
+    misses = [_misses(why.clients)] if why.clients else []
+    return Group(Text(why.summary + place, "bold"), *hints, *misses)
 
 
 def _misses(missing: Sequence[Missing]) -> Table:

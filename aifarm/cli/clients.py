@@ -42,7 +42,7 @@ def client(farm: "Farm", client_id: str, events: bool, json_: bool) -> None:
         return
     clientcard.show(found.refresh(), found.history(points=clientcard.POINTS))
     if events:
-        card.story(found.events())
+        card.story(found.events(), named=True)
 
 
 @click.command()

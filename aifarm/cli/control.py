@@ -7,7 +7,7 @@ import click
 
 from aifarm.cli import completion
 from aifarm.cli.options import as_json, on_farm, reason, task_id
-from aifarm.cli.selection import GOING, OVER, Selection, chosen, selection
+from aifarm.cli.selection import GOING, UNFINISHED, Selection, chosen, selection
 
 if TYPE_CHECKING:
     from aifarm.sdk import Farm, Task
@@ -69,7 +69,7 @@ def retry(farm: "Farm", selected: Selection, from_checkpoint: str | None, json_:
 
     where = None if from_checkpoint == "start" else from_checkpoint or "latest"
     made = []
-    for task in chosen(farm, selected, "retry", OVER):
+    for task in chosen(farm, selected, "retry", UNFINISHED):
         made.append(task.retry(where))
         click.echo(f"Task {task.id[:8]} is repeated as {made[-1].id[:8]}.", err=True)
         if not json_:

@@ -63,14 +63,15 @@ def events(farm: "Farm", task_id: str | None, follow: bool, limit: int, json_: b
     from aifarm.wire.live import Happened, Snapshot
     from aifarm.wire.rest import EventFull
 
+    task = farm.task(task_id) if task_id else None
+
     def tell(found: list[EventFull]) -> None:
         if json_:
             for event in found:
                 render.line(event)
         else:
-            card.story(found)
+            card.story(found, named=task is None)
 
-    task = farm.task(task_id) if task_id else None
     messages = farm.live(f"task:{task.id}" if task else "farm")
     # The first message is a snapshot: what is not in the story by then comes as a message.
     now = next(message.event for message in messages if isinstance(message, Snapshot))
@@ -109,7 +110,7 @@ def metrics(farm: "Farm", task_id: str, names: tuple[str, ...], csv: bool, json_
     if json_:
         render.json(history)
     else:
-        render.curves(history, task.id)
+        render.curves(history, task.id, names)
 
 
 @click.command()
@@ -242,4 +243,4 @@ def _one(farm: "Farm", task_id: str, checkpoint_id: str | None) -> "Checkpoint":
         return task.checkpoint()
     found = {one.id: one for one in task.checkpoints()}
     steps = {one.id: f"step {one.step}" for one in found.values()}
-    return found[chosen(steps, checkpoint_id, f"checkpoint of task {task.id[:8]}")]
+    return found[chosen(steps, checkpoint_id, "checkpoint")]

@@ -181,10 +181,11 @@ def _kept(one: CheckpointFull, best: CheckpointFull | None) -> str:
     return " ".join(["pinned"] * one.pinned + ["best"] * (one is best) + ["final"] * one.final)
 
 
-def curves(history: History, task_id: str) -> None:
+def curves(history: History, task_id: str, names: Sequence[str] = ()) -> None:
+    which = f"metric {' or '.join(names)}" if names else "metrics yet"
     table(
         list(history.items()),
-        f"Task {task_id[:8]} has reported no metrics yet.",
+        f"Task {task_id[:8]} has reported no {which}.",
         {
             "METRIC": lambda one: one[0],
             "LAST": lambda one: number(one[1]["value"][-1]),

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from aifarm.sdk.finding import Matching
 
 GOING = ("pending", "assigned", "running", "paused", "unreachable")
-OVER = ("completed", "failed", "stopped")
-STATES = (*GOING, *OVER)
+UNFINISHED = ("failed", "stopped")
+STATES = (*GOING, "completed", *UNFINISHED)
 
 SHOWN = 5
 """Of the tasks that a question is about."""

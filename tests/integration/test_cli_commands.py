@@ -308,6 +308,7 @@ def test_a_task_is_repeated_from_its_checkpoint_which_can_be_kept_and_fetched(
     assert Path(path).read_bytes() == b"weights"
     curves = aifarm("metrics", task_id, "loss").out.splitlines()
     assert curves[1].split()[:3] == ["loss", "0.25", "0.25"]
+    assert "no metric speed" in aifarm("metrics", task_id, "speed").err
     again = aifarm("retry", task_id[:8]).out.strip()
     shown = json.loads(aifarm("show", again, "--json").out)
     assert (shown["parent"], shown["from_checkpoint"]) == (task_id, found["id"])
@@ -360,6 +361,8 @@ def test_a_task_is_reproduced_and_compared(
 def test_events_are_told_and_followed(aifarm: Shell, task_id: str, agent: ScriptedAgent) -> None:
     told = aifarm("events", task_id).out
     assert "Submitted by admin" in told
+    everything = aifarm("events").out
+    assert f"{task_id[:8]} Submitted by admin" in everything, "whose story each line is"
     last = json.loads(aifarm("events", "-n", "1", "--json").out)
     assert len(last) == 1
     with aifarm.start("events", task_id, "-f", "--json") as following:
