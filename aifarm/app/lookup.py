@@ -27,6 +27,12 @@ def trashed_record(draft: Draft, task_id: str) -> TaskRecord:
     return record
 
 
+def any_record(draft: Draft, task_id: str) -> TaskRecord | None:
+    """A task of any state, in the trash or not."""
+    store = draft.store
+    return _known(draft, task_id) or store.task(task_id) or store.task(task_id, deleted=True)
+
+
 def _known(draft: Draft, task_id: str) -> TaskRecord | None:
     record = draft.records.get(task_id)
     if record is not None:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from aifarm.app import outputs
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, FarmError, InvalidRequest, NotFound
+from aifarm.app.lookup import any_record
 from aifarm.app.records import CheckpointRecord
 from aifarm.app.writer import Operation
 from aifarm.core.client import Hold, Outcome
@@ -91,7 +92,7 @@ def _unknown(draft: Draft, client_id: str, message: AboutRank) -> list[ServerMes
     if message.seq is not None and message.attempt is not None and message.rank is not None:
         seq_to = getattr(message, "seq_to", None) or message.seq
         return [_ack(RankKey(message.task_id, message.attempt, message.rank), seq_to)]
-    record = draft.records.get(message.task_id) or draft.store.task(message.task_id)
+    record = any_record(draft, message.task_id)
     ran_it = record is not None and any(rank.client_id == client_id for rank in record.task.ranks)
     if ran_it and isinstance(message, TaskResult):
         return [TaskResultAck(task_id=message.task_id, received=True)]

@@ -104,6 +104,8 @@ async def test_pause_resume_and_stop_are_obeyed(
     assert (answer.status_code, answer.json()["status"]) == (200, "paused")
     assert await heard(client) == "pause"
     assert await status_of(http, task_id) == "paused"
+    story = (await http.get(f"/api/v2/tasks/{task_id}/events")).json()["events"]
+    assert any("Resource constraints" in event["message"] for event in story)
     client.permits.release()
     await http.put(path, json={"status": "running"})
     assert await heard(client) == "resume"
@@ -115,6 +117,26 @@ async def test_pause_resume_and_stop_are_obeyed(
     async with asyncio.timeout(PATIENCE):
         await running
     assert await status_of(http, task_id) == "stopped"
+    assert client.unknown == []
+
+
+async def test_a_task_that_is_deleted_while_it_runs_is_stopped(
+    server: RunningServer, http: httpx.AsyncClient
+) -> None:
+    task_id = (await http.post("/api/tasks", json=ALONE)).json()["id"]
+    client = workstation(server, "ws1")
+    running = asyncio.create_task(client.run(tasks=1))
+    assert await heard(client) == "task"
+    client.permits.release()
+    while await status_of(http, task_id) != "running":
+        continue
+    assert (await http.delete(f"/api/tasks/{task_id}")).status_code == 204
+    assert await heard(client) == "stop"
+    for _ in range(4):
+        client.permits.release()
+    async with asyncio.timeout(PATIENCE):
+        await running
+    assert (await http.get(f"/api/tasks/{task_id}")).status_code == 404
     assert client.unknown == []
 
 
