@@ -17,6 +17,7 @@ def why(record: TaskRecord, explained: Explanation | None) -> rest.Why:
     if explained is None:
         paused = record.task.state is State.PAUSED and not record.task.ranks
         words = "it is paused and holds no client; resume it" if paused else f"it is {status}"
+        words = "it has failed" if status == "failed" else words
         return rest.Why(task_id, status, f"It does not wait: {words}.", [])
     return rest.Why(
         id=task_id,
