@@ -7,7 +7,7 @@ import warnings
 from types import ModuleType
 from typing import Any
 
-from aifarm.train import batches, checkpoint, defaults
+from aifarm.train import batches, checkpoint, defaults, links
 from aifarm.train.measuring import measures
 from aifarm.train.package import PackageInvalid
 from aifarm.train.reference import evaluating
@@ -32,6 +32,9 @@ class Learner:
         run = self.run
         self.seed, self.batch_size = cfg["seed"], cfg["batch_size"]
         self.pieces = cfg["grad_accumulation"]
+        self.compressed: bool | None = (
+            None if cfg["compress_gradients"] == "auto" else (cfg["compress_gradients"])
+        )
         checkpoint.seed_everything(self.seed)
 
         model = self._call("build_model", dict(cfg))
@@ -66,13 +69,25 @@ class Learner:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.stepper.scaler.load_state_dict(state["loop"]["scaler"])
+        if self.compressed is None and len(state["rng"]) == self.run.world_size:
+            self.compressed = state["loop"].get("compressed")  # the same bits, whatever the links
 
     def distribute(self) -> None:
         """Makes the model one of all ranks."""
         self.doing = "distributing the model"
-        self.parallel = self.run.gang.parallel(self.model)
-        if self.run.world_size > 1:
-            self._settle_buckets()
+        gang, device = self.run.gang, self.run.device
+        self.parallel = gang.parallel(self.model)
+        if self.run.world_size == 1:
+            return
+        size = links.gradient_bytes(self.model)
+        found = links.measure(gang, device, size)
+        compute = self._settle_buckets()
+        if self.compressed is None:
+            self.compressed = found.seconds(size / links.MIB, gang.world_size) > compute
+        if self.compressed:
+            gang.compress(self.parallel)
+            size //= 2
+        self.run.measured(found, size / links.MIB, compute)
 
     def begin_epoch(self, epoch: int) -> None:
         self._order = batches.order(len(self.train_data), self.seed, epoch)
@@ -94,15 +109,16 @@ class Learner:
         self.stepper.step()
         return {**report, "learning_rate": learning_rate}
 
-    def _gradients(self, number: int) -> dict[str, Any]:
-        """Leaves the gradients of batch `number` of this epoch; returns what is known of it."""
+    def _gradients(self, number: int, alone: bool = False) -> dict[str, Any]:
+        """Leaves the gradients of batch `number` of this epoch, `alone` those of this rank's part
+        of it; returns what is known of it."""
         size = min(self.batch_size, len(self._order))
         own = self._share(self._order[number * size : (number + 1) * size])
         self.optimizer.zero_grad()
         known = []
         for piece in range(self.pieces):
             indices = batches.share(own, piece, self.pieces)
-            with self._gradients_kept(piece < self.pieces - 1):
+            with self._gradients_kept(alone or piece < self.pieces - 1):
                 batch, out, loss = self._forward(self.parallel, self.train_data, indices)
                 self.doing = "the backward pass"
                 # DDP averages over the ranks; weighting by this piece makes that the batch's mean.
@@ -179,15 +195,18 @@ class Learner:
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
             self.scheduler.step()
 
-    def _settle_buckets(self) -> None:
-        """Two passes thrown away.
+    def _settle_buckets(self) -> float:
+        """Passes thrown away; returns the seconds that a rank computes for a step.
 
         DDP orders its buckets anew after the first pass, and sums in another order from then on.
         A resumed run has to begin with the settled order, as the uninterrupted one goes on.
         """
         buffers = [buffer.clone() for buffer in self.model.buffers()]
-        for _ in range(2):
-            self._gradients(0)
+        self._gradients(0)
+        gang, device = self.run.gang, self.run.device
+        seconds = links.seconds_of(lambda: self._gradients(0, alone=True), gang, device)
+        self._gradients(0)
         self.optimizer.zero_grad()
         for buffer, before in zip(self.model.buffers(), buffers):
             buffer.data.copy_(before)
+        return seconds

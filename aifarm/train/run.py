@@ -14,6 +14,7 @@ from aifarm.train.alone import NoControl, NoJournal
 from aifarm.train.control import DESIRED, PAUSED, RUNNING, STOPPED
 from aifarm.train.distributed import Gang, choose_device
 from aifarm.train.journal import settle
+from aifarm.train.links import MIB, Links, gradient_bytes, measure
 from aifarm.train.loop import Loop
 from aifarm.train.saving import Saver
 
@@ -23,6 +24,7 @@ ALONE_SECONDS = 0.02  # how often a single rank looks at what is desired
 CHECK_SECONDS = 0.2  # how often the ranks of a gang agree on it
 HOLD_SECONDS = 0.1  # the same while held, so that no collective times out
 EPOCH_SECONDS = 1.0  # short epochs are not worth a checkpoint each
+SETTLED = 4  # agreements after which the pace of a script's steps is taken for what it will be
 FOLLOWER_SECONDS = 1.0  # ranks above 0 report at most this often: the gang's view is rank 0's
 
 
@@ -81,6 +83,8 @@ class Run:
         self._checked_at = 0.0  # long ago: the first boundary is looked at
         self._period = 1  # step boundaries from one agreement to the next
         self._until_check = 1
+        self._agreements = 0
+        self._links: tuple[Links, float] | None = None  # and MiB, until a script's pace is known
 
     @property
     def device(self) -> Any:
@@ -123,12 +127,23 @@ class Run:
         """
         return self._loop.batches(loader, grad_accumulation)
 
-    def parallel(self, model: Any) -> Any:
+    def parallel(self, model: Any, compress: bool = False) -> Any:
         """`model`, averaging its gradients over the ranks (DistributedDataParallel), such that a
-        resumed run sums in the same order; `model` itself when there is one rank."""
-        self.gang.join(self.device)
+        resumed run sums in the same order; `model` itself when there is one rank.
+
+        `compress`: gradients travel as fp16, for slow links. It rounds them, on every attempt
+        alike.
+        """
+        gang = self.gang
+        gang.join(self.device)
         # With this option DDP never orders its buckets anew, which it else does after one step.
-        return self.gang.parallel(model, find_unused_parameters=True)
+        parallel = gang.parallel(model, find_unused_parameters=True)
+        if gang.world_size > 1:
+            size = gradient_bytes(model) // (2 if compress else 1)
+            self._links = measure(gang, self.device, size), size / MIB
+        if compress:
+            gang.compress(parallel)
+        return parallel
 
     def report(
         self, *, step: int | None = None, progress: float | None = None, **metrics: Any
@@ -243,6 +258,14 @@ class Run:
         self._saved_step = self.step
         self._resumed = verified
 
+    def measured(self, links: Links, gradients: float, compute: float) -> None:
+        """To be told once it is known what a step of a gang costs: `compute` seconds on each rank,
+        and the exchange of `gradients` MiB over these links."""
+        self._links = None
+        if self.rank == 0:
+            costs = {**links._asdict(), "gradients": gradients, "compute": compute}
+            self._journal.write({"type": "measured", **costs})
+
     def finish(self) -> None:
         """Ends a script's run: its last state becomes the final checkpoint."""
         self._loop.finish()
@@ -280,6 +303,11 @@ class Run:
         self._since_checkpoint = since_ms / 1e3
         self._busy, self.time_is_up = bool(busy), bool(time_is_up)
         if self.world_size > 1:
+            self._agreements += 1
+            if self._links and self._agreements >= SETTLED:
+                links, mib = self._links
+                exchange = links.seconds(mib, self.world_size)
+                self.measured(links, mib, max(0.0, pace_us / 1e6 - exchange))
             # Doubling at most: the first steps of a run tell little about the later ones.
             wanted = int(CHECK_SECONDS * 1e6) // max(1, pace_us)
             self._period = max(1, min(wanted, 2 * self._period))
@@ -293,6 +321,7 @@ class Run:
             self._control.poll(None if self.world_size == 1 else HOLD_SECONDS)
             self._held_seconds += time.monotonic() - began
             desired = self._agree(pace=HOLD_SECONDS)
+        self._agreements = 0
         return desired
 
     def _observe(self, state: str) -> None:

@@ -73,6 +73,9 @@ SETTINGS = {
     "seed": Setting(0, _whole(0), "a whole number, 0 or more"),
     "precision": Setting("fp32", lambda v: v in PRECISIONS, "one of fp32, bf16 and fp16"),
     "grad_accumulation": Setting(1, _whole(1), "a whole number, 1 or more"),
+    "compress_gradients": Setting(
+        False, lambda v: isinstance(v, bool) or v == "auto", 'true, false or "auto"'
+    ),
     "clip_norm": Setting(None, _is_positive, "a number above 0"),
     "eval_every": Setting(None, _whole(1), "a whole number of steps, 1 or more"),
     "early_stopping": Setting(

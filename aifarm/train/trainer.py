@@ -179,6 +179,7 @@ class Trainer:
             "loop": {
                 "evaluated": self.evaluated,
                 "scaler": self.learner.stepper.scaler.state_dict(),
+                "compressed": self.learner.compressed,
                 "best": self.best.state_dict() if self.best else None,
                 "patience": self.patience.state_dict() if self.patience else None,
             },

@@ -56,6 +56,7 @@ EVERY_OPTION = {
     "precision": "fp16",
     "grad_accumulation": 2,
     "clip_norm": 1.0,
+    "compress_gradients": True,
     "eval_every": 7,
     "best": {"metric": "accuracy", "mode": "max"},
     "early_stopping": {"metric": "val_loss", "patience": 100},
@@ -173,6 +174,24 @@ def test_many_interruptions_end_in_the_same_bits(start, uninterrupted, world_siz
             folder.wait_for_end()
         resume = ranks[0].of("checkpoint")[-1]["path"]
     assert digest(finish(start(world_size, resume=resume))) == uninterrupted(world_size)
+
+
+def test_a_gang_measures_what_a_step_costs_and_leaves_no_trace_of_it(start, uninterrupted):
+    ranks = start(2, {"compress_gradients": "auto"})
+    (measured,) = finish(ranks).of("measured")
+    assert not ranks[1].of("measured")
+    assert all(measured[name] > 0 for name in ("bandwidth", "latency", "gradients", "compute"))
+    model = torch.load(ranks[0].of("checkpoint")[-1]["path"], weights_only=True)["model"]
+    trained = sum(4 * t.numel() for name, t in model.items() if is_parameter(name)) / 2**20
+    compressed = measured["gradients"] == pytest.approx(trained / 2)
+    assert compressed or measured["gradients"] == pytest.approx(trained)
+    whole = digest(finish(start(2, {"compress_gradients": compressed})))
+    assert digest(ranks[0]) == whole
+    assert (whole == uninterrupted(2)) is not compressed
+
+
+def is_parameter(name):
+    return name.endswith(("weight", "bias"))
 
 
 def test_another_world_size_goes_on_from_the_same_step(start):

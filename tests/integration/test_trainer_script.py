@@ -155,6 +155,19 @@ run.checkpoint({"model": {}, "step": step}, wait=True)
     assert folder.of("checkpoint")[-1]["step"] == last["step"]
 
 
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_gang_of_scripts_says_what_a_step_costs(warm, package, tmp_path, compress):
+    source = SOURCE.replace("run.parallel(net)", f"run.parallel(net, compress={compress})")
+    (tmp_path / "train.py").write_text(source)
+    (tmp_path / "parts.py").write_text("PARTS = 2\n")
+    ranks = start(warm, tmp_path, 2, args=["--epochs", 60])
+    finish(ranks)
+    (measured,) = ranks[0].of("measured")
+    trained = (4 * 32 + 32 + 4 * (32 * 32 + 32) + 32 * 2 + 2) * (2 if compress else 4) / 2**20
+    assert measured["gradients"] == pytest.approx(trained, rel=0.01)
+    assert not ranks[1].of("measured")
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -21,6 +21,10 @@ def test_without_declared_defaults_any_key_of_ones_own_is_welcome():
     [
         ({"epochs": True}, "epochs is True; it must be a whole number, 1 or more"),
         ({"precision": "fp8"}, "precision is 'fp8'; it must be one of fp32, bf16 and fp16"),
+        (
+            {"compress_gradients": 1.5},
+            'compress_gradients is 1.5; it must be true, false or "auto"',
+        ),
         ({"clip_norm": 0}, "clip_norm is 0; it must be a number above 0"),
         ({"grad_accumulation": 0}, "grad_accumulation is 0; it must be a whole number, 1 or more"),
         ({"max_seconds": "1h"}, "max_seconds is '1h'; it must be a number of seconds above 0"),
