@@ -193,6 +193,16 @@ class CheckpointWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What a step of the gang costs; the fields are the wire's."""
+
+    compute: float
+    gradients: float
+    bandwidth: float
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointStored:
     upload_id: str
     checkpoint: Checkpoint
@@ -263,6 +273,7 @@ Report = (
     | Points
     | LogLines
     | CheckpointWritten
+    | Measured
     | CheckpointStored
     | CheckpointDropped
     | OutputsDue

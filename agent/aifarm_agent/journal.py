@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from aifarm.wire.agent import Point, Resumed
-from aifarm.wire.types import Metric, Natural, Sha256
+from aifarm.wire.types import Metric, Natural, NonNegative, Positive, Sha256
 from aifarm_agent import events
 from aifarm_agent.events import Mark, Report
 
@@ -76,6 +76,13 @@ class _Weights(_Line, tag="weights"):
     pass
 
 
+class _Measured(_Line, tag="measured"):
+    compute: NonNegative
+    gradients: NonNegative
+    bandwidth: Positive
+    latency: NonNegative
+
+
 class _Finished(_Line, tag="finished"):
     metrics: dict[str, Number] = {}
 
@@ -96,6 +103,7 @@ Line = (
     | _Paused
     | _Checkpoint
     | _Weights
+    | _Measured
     | _Finished
     | _Stopped
     | _Failed
@@ -140,6 +148,8 @@ def _report(read: Line) -> Report:
             )
         case _Weights():
             return events.WeightsWritten()
+        case _Measured():
+            return events.Measured(read.compute, read.gradients, read.bandwidth, read.latency)
         case _Finished(metrics):
             return events.Finished(_finite(metrics))
         case _Stopped(step):

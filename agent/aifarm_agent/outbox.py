@@ -20,6 +20,7 @@ from aifarm.wire.agent import (
     GangEndpoint,
     TaskCheckpoint,
     TaskLog,
+    TaskMeasured,
     TaskOutputs,
     TaskProgress,
     TaskResult,
@@ -33,7 +34,14 @@ logger = logging.getLogger(__name__)
 
 LIMIT = 256 << 20
 Message = (
-    TaskState | TaskProgress | TaskLog | TaskCheckpoint | TaskOutputs | GangEndpoint | TaskResult
+    TaskState
+    | TaskProgress
+    | TaskLog
+    | TaskCheckpoint
+    | TaskOutputs
+    | GangEndpoint
+    | TaskMeasured
+    | TaskResult
 )
 
 SCHEMA = """

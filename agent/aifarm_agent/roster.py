@@ -1,11 +1,19 @@
 """The ranks of this agent: what happens to each, and what the server is told of it."""
 
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from aifarm.wire.agent import Endpoint, GangEndpoint, TaskCheckpoint, TaskLog, TaskState
+from aifarm.wire.agent import (
+    Endpoint,
+    GangEndpoint,
+    TaskCheckpoint,
+    TaskLog,
+    TaskMeasured,
+    TaskState,
+)
 from aifarm.wire.types import DesiredState
 from aifarm_agent import events
 from aifarm_agent.batches import log_messages, output_messages, progress_messages
@@ -188,6 +196,11 @@ class Roster:
         self._outbox.append(rank.key, opened)
         return []
 
+    def _measured(self, rank: Rank, report: events.Measured) -> list[Effect]:
+        costs = dataclasses.asdict(report)
+        self._outbox.append(rank.key, TaskMeasured(**rank.key._asdict(), **costs))
+        return []
+
     def _observed(
         self, rank: Rank, report: events.Started | events.Running | events.Paused
     ) -> list[Effect]:
@@ -316,6 +329,7 @@ class Roster:
         events.OutputsDue: _due,
         events.WeightsWritten: _weights,
         events.OutputsCollected: _collected,
+        events.Measured: _measured,
         events.Finished: _ended,
         events.Stopped: _ended,
         events.Failed: _ended,

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from aifarm.app import outputs
+from aifarm.app import outputs, paces
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, FarmError, InvalidRequest, NotFound
 from aifarm.app.lookup import any_record
@@ -38,6 +38,7 @@ from aifarm.wire.agent import (
     ServerMessage,
     TaskCheckpoint,
     TaskLog,
+    TaskMeasured,
     TaskOutputs,
     TaskProgress,
     TaskResult,
@@ -241,6 +242,13 @@ def _endpoint(draft: Draft, key: RankKey, message: GangEndpoint) -> list[ServerM
     return []
 
 
+def _measured(draft: Draft, key: RankKey, message: TaskMeasured) -> list[ServerMessage]:
+    if not _current(draft, key):
+        return _refused(key)
+    paces.keep(draft, draft.records[key.task_id], message)
+    return []
+
+
 _CAUSES = {
     "user_error": Cause.USER_ERROR,
     "out_of_memory": Cause.OUT_OF_MEMORY,
@@ -301,5 +309,6 @@ _HANDLERS: dict[type[AboutRank], Callable[[Draft, RankKey, Any], list[ServerMess
     TaskCheckpoint: _checkpoint,
     TaskOutputs: _outputs,
     GangEndpoint: _endpoint,
+    TaskMeasured: _measured,
     TaskResult: _result,
 }

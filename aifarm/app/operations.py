@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 from msgspec.structs import replace
 
+from aifarm.app import paces
 from aifarm.app.configs import check_config
 from aifarm.app.data import declared, pinned
 from aifarm.app.draft import Draft
@@ -54,11 +55,13 @@ def create_task(
 
 
 def check_task(body: CreateTask, by: Principal, own_hosts: frozenset[str]) -> Operation:
-    """What would become of a submission; raises what `create_task` raises, and stores nothing."""
+    """(Explanation, paces.Expected or None): what would become of a submission. Raises what
+    `create_task` raises, and stores nothing."""
 
-    def operation(draft: Draft) -> Explanation:
+    def operation(draft: Draft) -> tuple[Explanation, paces.Expected | None]:
         record, _ = _new_task(draft, body, by, own_hosts)
-        return explain(draft.farm, record.task)
+        explained = explain(draft.farm, record.task)
+        return explained, paces.expected(draft, record, explained)
 
     return operation
 

@@ -1,5 +1,6 @@
 """Why a task waits, as the API shows it."""
 
+from aifarm.app.paces import Expected
 from aifarm.app.records import TaskRecord
 from aifarm.core.task import State
 from aifarm.core.why import Explanation, Miss
@@ -29,7 +30,7 @@ def why(record: TaskRecord, explained: Explanation | None) -> rest.Why:
     )
 
 
-def check(explained: Explanation) -> rest.Check:
+def check(explained: Explanation, expected: Expected | None) -> rest.Check:
     return rest.Check(
         would_start=explained.starts,
         position=explained.position,
@@ -38,4 +39,6 @@ def check(explained: Explanation) -> rest.Check:
         misses=[_missing(miss) for miss in explained.misses if not miss.fits],
         summary=explained.summary,
         hints=list(explained.hints),
+        pace=expected.words if expected else None,
+        step_seconds=expected.seconds if expected else None,
     )

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
+from aifarm.core.pace import Pace
 from aifarm.core.task import RankKey, Task
 from aifarm.wire.agent import CheckpointRef, DataRef, PackageRef, Point, Program, Resources
 from aifarm.wire.types import JSON, DataKind, Direction, Metrics, Purpose
@@ -211,6 +212,16 @@ class PackageRecord(Struct, frozen=True):
     parts: tuple[Part, ...]
     publisher: str
     created_at: float
+
+
+class PaceRecord(Struct, frozen=True):
+    """What a step of a package cost the latest time that this gang trained it. `package`: its
+    archive's sha256; `gang`: a digest of the clients."""
+
+    package: str
+    gang: str
+    at: float
+    pace: Pace
 
 
 class TokenRecord(Struct, frozen=True):

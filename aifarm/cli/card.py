@@ -68,6 +68,8 @@ def check(found: Check) -> None:
         out.print(f"It fits once they are free: {', '.join(found.could)}")
     for hint in found.hints:
         out.print(Text(f"  {hint}"))
+    if found.pace:
+        out.print(Text(found.pace))
     if found.misses:
         out.print(_misses(found.misses))
 

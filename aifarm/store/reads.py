@@ -17,6 +17,7 @@ from aifarm.app.records import (
     LogLines,
     MetricPart,
     OutputRecord,
+    PaceRecord,
     PackageRecord,
     Series,
     SummaryRecord,
@@ -38,6 +39,7 @@ from aifarm.store.rows import (
     EVENTS,
     HOLDS,
     OUTPUTS,
+    PACES,
     PACKAGES,
     TASKS,
     TOKENS,
@@ -348,6 +350,14 @@ class Reads:
     def package(self, name: str, version: str) -> PackageRecord | None:
         row = self._row(tables.packages, name=name, version=version)
         return None if row is None else PACKAGES.record(row)
+
+    def paces(self, package: str, gang: str) -> list[PaceRecord]:
+        """Those of the package, and those of the gang, the latest first."""
+        table = tables.paces
+        wanted = (table.c.package == package) | (table.c.gang == gang)
+        with self._reading() as connection:
+            rows = connection.execute(select(table).where(wanted).order_by(table.c.at.desc()))
+            return PACES.records(rows.all())
 
     def packages(
         self,

@@ -17,6 +17,7 @@ from aifarm.app.records import (
     DataRecord,
     EventRecord,
     OutputRecord,
+    PaceRecord,
     PackageRecord,
     TaskRecord,
     TaskSpec,
@@ -24,6 +25,7 @@ from aifarm.app.records import (
     UploadRecord,
 )
 from aifarm.core.client import Hold
+from aifarm.core.pace import Pace
 from aifarm.core.task import RankKey, Task
 from aifarm.store import tables
 
@@ -128,3 +130,4 @@ OUTPUTS = Rows(tables.outputs, OutputRecord)
 UPLOADS = Rows(tables.uploads, UploadRecord)
 PACKAGES = Rows(tables.packages, PackageRecord)
 DATA = Rows(tables.data, DataRecord)
+PACES = Rows(tables.paces, PaceRecord, {name: f"pace.{name}" for name in Pace.__struct_fields__})

@@ -389,6 +389,21 @@ data = Table(
 )
 Index("ix_data_created_at", data.c.created_at)
 
+# What a step of a package cost a gang of clients, the latest time that it was measured.
+paces = Table(
+    "paces",
+    metadata,
+    Column("package", String, primary_key=True),
+    Column("gang", String, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("world_size", Integer, nullable=False),
+    Column("compute", Double, nullable=False),
+    Column("gradients", Double, nullable=False),
+    Column("bandwidth", Double, nullable=False),
+    Column("latency", Double, nullable=False),
+)
+Index("ix_paces_gang", paces.c.gang)
+
 idempotency = Table(
     "idempotency",
     metadata,

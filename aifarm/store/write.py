@@ -26,6 +26,7 @@ from aifarm.app.records import (
     EventRecord,
     LogLines,
     OutputRecord,
+    PaceRecord,
     PackageRecord,
     Points,
     TaskRecord,
@@ -46,6 +47,7 @@ from aifarm.store.rows import (
     EVENTS,
     HOLDS,
     OUTPUTS,
+    PACES,
     PACKAGES,
     TASKS,
     TOKENS,
@@ -55,7 +57,7 @@ from aifarm.store.rows import (
 from aifarm.store.samples import SamplesWriter
 from aifarm.store.statements import Statement
 
-_REPLACED = (CLIENTS, TOKENS, ATTEMPTS, HOLDS, UPLOADS, CHECKPOINTS, OUTPUTS, DATA)
+_REPLACED = (CLIENTS, TOKENS, ATTEMPTS, HOLDS, UPLOADS, CHECKPOINTS, OUTPUTS, DATA, PACES)
 """Kinds of records of which the last one written stands."""
 
 _ADDED = (PACKAGES, EVENTS)
@@ -141,6 +143,9 @@ class Buffer:
 
     def drop_data(self, sha256: str, putter: str) -> None:
         self._put(DATA, (sha256, putter), None)
+
+    def put_pace(self, record: PaceRecord) -> None:
+        self._put(PACES, (record.package, record.gang), record)
 
     def put_tags(self, task_id: str, tags: Sequence[str]) -> None:
         self.tags[task_id] = tags

@@ -149,7 +149,7 @@ async def check(request: Request) -> Response:
     One that is not valid is answered as its creation would be.
     """
     operation = operations.check_task(request.content, request.by, request.host.names)
-    return Response(reasons.check(await request.write(operation)))
+    return Response(reasons.check(*await request.write(operation)))
 
 
 async def why(request: Request) -> Response:

@@ -25,8 +25,10 @@ from aifarm.wire.types import (
     Metrics,
     Name,
     Natural,
+    NonNegative,
     Outcome,
     Percent,
+    Positive,
     RelativePath,
     Requirements,
     Sha256,
@@ -260,6 +262,20 @@ class Lending(ClientMessage, tag="lending", frozen=True, kw_only=True):
     lends: bool
 
 
+class TaskMeasured(AboutRank, tag="task_measured", frozen=True, kw_only=True):
+    """What a step of a gang costs, as rank 0 measured it before the first one or during them.
+
+    `compute`: seconds that each rank computes; `gradients`: MiB that the ranks exchange then;
+    `bandwidth`: MiB/s that each rank sends while all exchange; `latency`: seconds that an exchange
+    takes which carries next to nothing.
+    """
+
+    compute: NonNegative
+    gradients: NonNegative
+    bandwidth: Positive
+    latency: NonNegative
+
+
 class GangEndpoint(AboutRank, tag="gang_endpoint", frozen=True, kw_only=True):
     """Rank 0's agent listens for the other ranks of this attempt at `address`:`port`."""
 
@@ -278,6 +294,7 @@ FromClient = (
     | TaskCheckpoint
     | TaskOutputs
     | GangEndpoint
+    | TaskMeasured
     | Lending
 )
 

@@ -159,7 +159,8 @@ class Check(Struct, frozen=True):
     `would_start`: enough clients are free now. `fits`: those it could start on at once; `could`:
     those that are large enough, and busy, away, drained or taken back now; `misses`: why each
     client that is not in `fits` is not. `position` in the queue if it had to wait, 1 is next;
-    null is far behind. `hints` as in `Why`.
+    null is far behind. `hints` as in `Why`. `pace` says of several clients how long a step will
+    take, `step_seconds`, as far as that was measured before, and whether one alone would be faster.
     """
 
     would_start: bool
@@ -169,6 +170,8 @@ class Check(Struct, frozen=True):
     misses: list[Missing]
     summary: str
     hints: list[str]
+    pace: str | None = None
+    step_seconds: float | None = None
 
 
 class RankFull(Struct, frozen=True):

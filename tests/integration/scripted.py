@@ -117,6 +117,10 @@ class ScriptedAgent:
             assert stored.status_code == 204, stored.text
         return upload["id"], sha256
 
+    def measured(self, **costs: float) -> None:
+        """As rank 0 of a gang: what a step costs."""
+        self._about(wire.TaskMeasured, **costs)
+
     def end(self, status: str = "completed", **more: Any) -> None:
         """Reports the rank's end; returns when that is durable."""
         self._about(wire.TaskResult, status=status, **more)

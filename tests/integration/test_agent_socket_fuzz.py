@@ -92,6 +92,9 @@ class Frames:
                     "task_checkpoint", upload_id="u", step=1, size=1, sha256="0" * 64
                 ),
                 lambda: self._about("gang_endpoint", address="127.0.0.1", port=1),
+                lambda: self._about(
+                    "task_measured", compute=0.1, gradients=1, bandwidth=9, latency=0
+                ),
                 lambda: {"type": "lending", "lends": self._rarely()},
                 lambda: json.loads(self.hello()),
             ]

@@ -30,8 +30,8 @@ NAMES = [
 ]  # fmt: skip
 TYPES = [
     "task_request", "task_progress", "task_result", "heartbeat", "hello", "task_state", "task_log",
-    "task_checkpoint", "task_outputs", "gang_endpoint", "task", "control", "task_result_ack",
-    "error", "welcome", "ack", "withdraw", "gang_start", "lending",
+    "task_checkpoint", "task_outputs", "task_measured", "gang_endpoint", "task", "control",
+    "task_result_ack", "error", "welcome", "ack", "withdraw", "gang_start", "lending",
 ]  # fmt: skip
 
 values = st.recursive(
