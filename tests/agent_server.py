@@ -102,7 +102,7 @@ class ScriptedServer:
         self.packages[name] = archive
         return wire.PackageRef(name, "1.0", hashlib.sha256(archive).hexdigest(), len(archive))
 
-    def assign(self, task_id, package, world_size=1, attempt=1, resume=None, **config):
+    def assign(self, task_id, package, world_size=1, attempt=1, resume=None, gpus=(), **config):
         """Gives every rank of the attempt to whoever is, or will be, connected."""
         usual = {"name": package.name, "batch_size": 1, "learning_rate": 0.01, "epochs": 1}
         for rank in range(world_size):
@@ -112,6 +112,7 @@ class ScriptedServer:
                 world_size=world_size,
                 package=package,
                 resume=resume,
+                gpus=gpus,
             )
             task = wire.AssignedTask(
                 id=task_id,

@@ -47,6 +47,7 @@ class RunFolder:
             "desired": "running",
             "checkpoint_seconds": 300,
             "keep_checkpoints": 2,
+            "gpu_locks": [],
             "doorbell": str(sockets / f"b{name}"),
             "control": self.control,
         }

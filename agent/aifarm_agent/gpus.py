@@ -8,6 +8,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from aifarm.wire.agent import Gpu, GpuProcess, Memory
+from aifarm_agent.gpulocks import GpuLocks
 
 logger = logging.getLogger(__name__)
 
@@ -18,10 +19,12 @@ class Gpus:
     """The GPUs that tasks may use, numbered from 0 in NVML's order.
 
     `choice`: "all", "none", or NVML's indexes or UUIDs with commas between. What
-    CUDA_VISIBLE_DEVICES hides from this process is hidden from its tasks.
+    CUDA_VISIBLE_DEVICES hides from this process is hidden from its tasks. `locks` say
+    which of them another agent of this host uses.
     """
 
-    def __init__(self, choice: str = "all") -> None:
+    def __init__(self, choice: str = "all", locks: GpuLocks | None = None) -> None:
+        self.locks = locks or GpuLocks()
         self._nvml: Any = None
         self._handles: list[Any] = []
         self.uuids: list[str] = []
@@ -65,6 +68,7 @@ class Gpus:
             utilization=float(rates.gpu) if rates else None,
             temperature=float(heat) if heat is not None else None,
             processes=self._processes(handle),
+            held=self.locks.taken(uuid),
         )
 
     def _processes(self, handle: Any) -> tuple[GpuProcess, ...] | None:

@@ -83,6 +83,12 @@ class Run:
         """Whether a worker was ever started here."""
         return (self.folder / "task.json").exists()
 
+    @property
+    def gpus(self) -> list[str]:
+        """The UUIDs that its worker was started with."""
+        known: list[str] = self._load("task.json").get("gpus", [])
+        return known
+
     def write_task(self, desired: DesiredState, task: dict[str, Any]) -> None:
         self.desired = self._told = desired
         sockets = {"doorbell": str(self._doorbell), "control": str(self._control)}

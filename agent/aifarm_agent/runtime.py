@@ -66,7 +66,7 @@ class Agent:
             self._checkpoints,
             self._kept,
             self,
-            gpus.uuids,
+            gpus,
             lambda: self._link.address,
             settings,
         )

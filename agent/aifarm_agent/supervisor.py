@@ -17,6 +17,8 @@ from aifarm_agent import events, gang
 from aifarm_agent.checkpoints import Checkpoints
 from aifarm_agent.data import Found
 from aifarm_agent.events import Mark, RankKey, Report, Restored
+from aifarm_agent.gpulocks import GpuTaken
+from aifarm_agent.gpus import Gpus
 from aifarm_agent.kept import Kept
 from aifarm_agent.plan import Package, Plan, Settings
 from aifarm_agent.processes import Process, kill_session, look
@@ -47,7 +49,7 @@ class Desk(Protocol):
 
 
 class Supervisor:
-    """`gpus`: the UUIDs by number. `address`: ours, on the way to the server."""
+    """`address`: ours, on the way to the server."""
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class Supervisor:
         checkpoints: Checkpoints,
         kept: Kept,
         desk: Desk,
-        gpus: Sequence[str],
+        gpus: Gpus,
         address: Callable[[], str],
         settings: Settings,
     ) -> None:
@@ -88,6 +90,8 @@ class Supervisor:
             if run.worker is None and folder in workers:
                 run.spawned(workers[folder])
             run.abandoned = run.worker is None
+            if run.worker is not None:
+                self._gpus.locks.reclaim(key, run.gpus)
             if not run.known_before and not self._desk.knows(key):
                 self.forget(key)
         return [Restored(key, True) for key in self._runs]
@@ -171,6 +175,7 @@ class Supervisor:
         self._loop.remove_reader(run.fileno())
         self._kept.take(key, run.folder / "work")
         run.remove()
+        self._gpus.locks.release(run.key)
 
     # ------------------------------------------------------------ what is seen
 
@@ -195,6 +200,7 @@ class Supervisor:
             if lines:
                 items.append((events.LogLines(lines), mark))
             items.append(run.end())
+            self._gpus.locks.release(run.key)
         if items:
             self._desk.report(run.key, items)
 
@@ -272,15 +278,19 @@ class Supervisor:
         farm = plan.task.farm
         assert farm  # noqa: S101 - for mypy; the session takes no task without
         try:
-            gpus = [self._gpus[number] for number in farm.gpus if number < len(self._gpus)]
+            uuids = self._gpus.uuids
+            gpus = [uuids[number] for number in farm.gpus if number < len(uuids)]
+            locks = await self._gpus.locks.claim(run.key, gpus)
             interface = gang.interface_of(self._address()) if endpoint else None
             env = gang.environment(run.key, plan.task, gpus, endpoint, interface)
-            run.write_task(run.desired or desired, plan.task_file(run.key))
+            task = {**plan.task_file(run.key), "gpus": gpus, "gpu_locks": locks}
+            run.write_task(run.desired or desired, task)
             spawned = await self._warm.ask("spawn", run_dir=str(run.folder), env=env)
             run.spawned(Process(spawned["pid"], spawned["start_time"]))
-        except (WarmError, OSError) as error:
+        except (WarmError, OSError, GpuTaken) as error:
             failed = events.Failed("agent_lost", f"This machine cannot run tasks: {error}")
             run.settled = True
+            self._gpus.locks.release(run.key)
             self._desk.report(run.key, [(failed, None)])
         run.launching = False
         self._look(run)

@@ -101,6 +101,7 @@ def capacity_of(resources: wire.Resources) -> Capacity:
         cpu_cores=resources.cpu.cores or 1,
         ram=resources.ram.total or 1,
         gpus=tuple(gpu.memory.total for gpu in resources.gpu),
+        held=tuple(number for number, gpu in enumerate(resources.gpu) if gpu.held),
     )
 
 

@@ -416,7 +416,8 @@ class Farm:
 
         `without`: a task that is not counted, as if it had ended.
         """
-        gpus = dict(enumerate(client.capacity.gpus))
+        had = client.capacity
+        gpus = {i: memory for i, memory in enumerate(had.gpus) if i not in had.held}
         shared: dict[int, int] = {}
         cores, ram = client.capacity.cpu_cores, client.capacity.ram
         for key in client.holds:

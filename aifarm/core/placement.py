@@ -23,11 +23,13 @@ may take weeks, and half of the time others should have the use of what is free.
 
 
 class Capacity(Struct, frozen=True):
-    """What a client can lend. Memory in MiB; `gpus` by index: each one's memory in MiB."""
+    """What a client can lend. Memory in MiB; `gpus` by index: each one's memory in MiB; `held`:
+    the indexes of those that another agent of the same host has at present."""
 
     cpu_cores: int = 1
     ram: int = 1
     gpus: tuple[int, ...] = ()
+    held: tuple[int, ...] = ()
 
 
 class Room(Struct, frozen=True):

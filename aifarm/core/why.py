@@ -80,7 +80,10 @@ def _miss(farm: Farm, client: Client, room: Room | None, task: Task, kind: TaskC
         return Miss(client.id, "busy, or has not asked for a task", held_by=held_by)
     lack = missing(room, kind)
     if lack is not None:
-        return Miss(client.id, lack.words(), held_by=held_by)
+        words = lack.words()
+        if lack.what == "gpu_memory" and client.capacity.held:
+            words += "; another agent of the same machine has some"
+        return Miss(client.id, words, held_by=held_by)
     kept = farm.reserved
     if (
         kept is not None

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from aifarm.train import gpulock, script
 from aifarm.train import run as runs
-from aifarm.train import script
 from aifarm.train.control import Control
 from aifarm.train.distributed import Gang, HostError, choose_device, is_lost_peer
 from aifarm.train.journal import Journal
@@ -74,6 +74,7 @@ def _enter(task: dict[str, Any], run_dir: Path, journal: Journal, control: Contr
     """Says `started`, and makes this the current run."""
     import torch
 
+    gpulock.hold(task["gpu_locks"])
     # The warm process keeps one thread, so that forking is safe; the pool of this one is its own.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     device = choose_device(task["local_rank"])

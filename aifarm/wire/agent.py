@@ -83,7 +83,7 @@ class GpuProcess(Struct, frozen=True, omit_defaults=True):
 
 class Gpu(Struct, frozen=True, omit_defaults=True):
     """One GPU. `utilization` in percent, `temperature` in °C, `processes` that compute on it; None
-    where NVML does not say."""
+    where NVML does not say. `held`: another agent of the same host has it at present."""
 
     id: Natural
     name: str
@@ -92,6 +92,7 @@ class Gpu(Struct, frozen=True, omit_defaults=True):
     utilization: float | None = None
     temperature: float | None = None
     processes: tuple[GpuProcess, ...] | None = None
+    held: bool = False
 
 
 class Resources(Struct, frozen=True):

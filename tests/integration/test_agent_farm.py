@@ -16,6 +16,8 @@ import psutil
 import pytest
 
 from agent_server import PATIENCE, TOKEN, ScriptedServer
+from aifarm_agent.events import RankKey
+from aifarm_agent.gpulocks import FOLDER, GpuLocks
 from aifarm_agent.workdir import socket_folder
 
 SOURCE = """
@@ -445,3 +447,51 @@ async def test_an_idle_agent_is_small(agent, server):
     await server.until(lambda: server.hellos)
     rss = psutil.Process(agent.process.pid).memory_info().rss / 2**20
     assert rss < 60, f"{rss:.0f} MiB"
+
+
+NVML = """
+import types
+NVML_TEMPERATURE_GPU = 0
+def nvmlInit(): pass
+def nvmlDeviceGetCount(): return 1
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetUUID(handle): return "{uuid}"
+def nvmlDeviceGetName(handle): return "GPU"
+def nvmlDeviceGetMemoryInfo(handle): return types.SimpleNamespace(total=2**30, used=0)
+def nvmlDeviceGetUtilizationRates(handle): return None
+def nvmlDeviceGetTemperature(handle, sensor): return None
+def nvmlDeviceGetComputeRunningProcesses(handle): return []
+"""
+
+
+async def test_a_gpu_stays_its_agents_while_a_worker_lives(fresh, server, package, tmp_path):
+    """Also when that agent was killed; and the next one takes it up."""
+    uuid = f"GPU-{os.urandom(8).hex()}"
+    (tmp_path / "nvml").mkdir()
+    (tmp_path / "nvml" / "pynvml.py").write_text(NVML.format(uuid=uuid))
+    path = f"{tmp_path / 'nvml'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    other = GpuLocks()
+    try:
+        await fresh.start(server, env={"PYTHONPATH": path})
+        await server.connected()
+        assert server.hellos[-1].resources.gpu[0].held is False
+        rank = server.assign("on-gpu", package, gpus=(0,), **SLOW)
+        await server.until(lambda: rank.steps)
+        assert other.taken(uuid)
+        await fresh.kill()
+        assert other.taken(uuid)
+        await fresh.start(server, env={"PYTHONPATH": path})
+        server.control("on-gpu", "stop")
+        assert await server.ended(rank) == ("stopped", "stopped")
+        assert not other.taken(uuid)
+
+        await other.claim(RankKey("other", 1, 0), [uuid])
+        await fresh.kill()
+        await fresh.start(server, env={"PYTHONPATH": path})
+        await server.until(lambda: server.hellos[-1].resources.gpu[0].held)
+        refused = server.assign("refused", package, gpus=(0,), **SLOW)
+        assert await server.ended(refused) == ("failed", "agent_lost")
+        assert f"{uuid} is in use by another agent" in refused.results[0].message
+    finally:
+        for file in FOLDER.glob(f"{uuid}.*"):
+            file.unlink()

@@ -57,6 +57,33 @@ def test_a_waiting_task_says_who_holds_what_it_needs(
     assert (why["summary"], why["position"]) == ("It does not wait: it is assigned.", None)
 
 
+def test_a_gpu_that_another_agent_has_is_not_given_out(
+    farm: RunningServer, agent: ScriptedAgent
+) -> None:
+    http = farm.http()
+    wanted = needing(gpu_memory=1000)
+    assert http.post("/api/v2/tasks/check", json=wanted).json()["would_start"]
+
+    def tell(held: bool) -> Any:
+        gpu = wire.Gpu(0, "GPU", wire.Memory(4096), held=held)
+        agent.beat(resources=wire.Resources(wire.Cpu(4), wire.Memory(8192), (gpu,)))
+        while True:  # nothing answers a heartbeat
+            if http.get("/api/v2/clients").json()["clients"][0]["resources"]["gpu"][0] == {
+                "id": 0,
+                "name": "GPU",
+                "memory": {"total": 4096, "used": 0},
+                **({"held": True} if held else {}),
+            }:
+                return http.post("/api/v2/tasks/check", json=wanted).json()
+
+    told = tell(held=True)
+    assert (told["would_start"], told["could"]) == (False, ["ws1"])
+    assert told["misses"][0]["reason"] == (
+        "needs a GPU with 1000 MiB, no GPU free; another agent of the same machine has some"
+    )
+    assert tell(held=False)["would_start"]
+
+
 def test_a_dry_run_says_what_a_submission_would_do_and_stores_nothing(
     farm: RunningServer, agent: ScriptedAgent
 ) -> None:
