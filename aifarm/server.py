@@ -105,7 +105,8 @@ class _Server:
         self._database = settings.database or f"sqlite:///{self._data_dir / 'farm.db'}"
         self._sockets = _listen(settings.host, settings.port)
         try:
-            url = settings.artifacts or (self._data_dir / "artifacts").as_uri()
+            # Not as_uri(): fsspec takes %20 for three letters, and a space for a space.
+            url = settings.artifacts or f"file://{(self._data_dir / 'artifacts').as_posix()}"
             self._artifacts = open_artifacts(url)
         except ArtifactError as error:
             raise ServerError(str(error)) from None

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import sys
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -126,6 +127,14 @@ def _size(context: click.Context, parameter: click.Parameter, given: str | None)
     callback=_size,
     help="Disk for the data of tasks, as 50G.  [default: a quarter of the disk]",
 )
+@click.option(
+    "--offline-limit",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    default=inf,
+    show_default="no limit",
+    help="How long tasks go on without a server, before they write a checkpoint and end.",
+)
 @click.option("--cafile", type=click.Path(exists=True, dir_okay=False), help="Trust for wss://.")
 @click.option("--verbose", is_flag=True)
 @click.version_option(__version__)
@@ -178,6 +187,7 @@ def _run(
     grace: float,
     hold_limit: float,
     cache: int | None,
+    offline_limit: float,
     cafile: str | None,
     verbose: bool,
 ) -> int:
@@ -194,7 +204,12 @@ def _run(
     try:
         context = ssl.create_default_context(cafile=cafile) if secure else None
         settings = Settings(
-            grace, hold_limit, advertise=advertise, rank_ports=rank_ports, cache=cache
+            grace=grace,
+            hold_limit=hold_limit,
+            offline_limit=offline_limit,
+            advertise=advertise,
+            rank_ports=rank_ports,
+            cache=cache,
         )
         with contextlib.closing(WorkDir(work_dir)) as folder:
             identity = Identity(
@@ -226,7 +241,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.put_nowait, "leave")
     loop.add_signal_handler(signal.SIGINT, stop.put_nowait, "give_back")
-    await serve(lambda: Agent(folder, identity, server, gpus, settings), stop)
+    await serve(lambda: Agent(folder, identity, server, gpus, settings), stop, folder.reserve)
 
 
 def _exposed(url: str) -> bool:

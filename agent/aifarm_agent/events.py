@@ -193,6 +193,14 @@ class CheckpointWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """Something for the task's story that its training survives; the fields are the wire's."""
+
+    kind: Literal["checkpoint_failed", "checkpoint_damaged"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """What a step of the gang costs; the fields are the wire's."""
 
@@ -273,6 +281,7 @@ Report = (
     | Points
     | LogLines
     | CheckpointWritten
+    | Remark
     | Measured
     | CheckpointStored
     | CheckpointDropped

@@ -76,6 +76,11 @@ class _Weights(_Line, tag="weights"):
     pass
 
 
+class _CheckpointFailed(_Line, tag="checkpoint_failed"):
+    step: Natural
+    reason: str
+
+
 class _Measured(_Line, tag="measured"):
     compute: NonNegative
     gradients: NonNegative
@@ -103,6 +108,7 @@ Line = (
     | _Paused
     | _Checkpoint
     | _Weights
+    | _CheckpointFailed
     | _Measured
     | _Finished
     | _Stopped
@@ -148,6 +154,9 @@ def _report(read: Line) -> Report:
             )
         case _Weights():
             return events.WeightsWritten()
+        case _CheckpointFailed(step, reason):
+            words = f"The checkpoint of step {step} could not be written ({reason:.500})."
+            return events.Remark("checkpoint_failed", f"{words} The one before it is intact.")
         case _Measured():
             return events.Measured(read.compute, read.gradients, read.bandwidth, read.latency)
         case _Finished(metrics):

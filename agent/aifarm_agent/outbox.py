@@ -21,6 +21,7 @@ from aifarm.wire.agent import (
     TaskCheckpoint,
     TaskLog,
     TaskMeasured,
+    TaskNote,
     TaskOutputs,
     TaskProgress,
     TaskResult,
@@ -41,6 +42,7 @@ Message = (
     | TaskOutputs
     | GangEndpoint
     | TaskMeasured
+    | TaskNote
     | TaskResult
 )
 

@@ -1,6 +1,7 @@
 """What a worker is started with."""
 
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,15 +20,16 @@ class Settings(NamedTuple):
     """What the owner of the machine may choose.
 
     `grace`: seconds that a worker has to stop. `hold_limit`: seconds for which a paused task may
-    hold this client. `orphan_limit`: seconds that workers go on without
-    an agent. `advertise`: the address that a gang's peers are told; None is the one towards the
-    server. `rank_ports`: where a gang may meet; None is any port. `cache`: bytes of data that are
-    kept; None is a share of the disk.
+    hold this client. `orphan_limit`: seconds that workers go on without an agent. `offline_limit`:
+    seconds that tasks go on without a server. `advertise`: the address that a gang's peers are
+    told; None is the one towards the server. `rank_ports`: where a gang may meet; None is any port.
+    `cache`: bytes of data that are kept; None is a share of the disk.
     """
 
     grace: float = 30.0
     hold_limit: float = HOLD_LIMIT
     orphan_limit: float = 3600.0
+    offline_limit: float = inf
     advertise: str | None = None
     rank_ports: range | None = None
     cache: int | None = None

@@ -39,7 +39,7 @@ HOLD_LIMIT = 300.0
 """Seconds for which a paused task may hold its client, where the owner says nothing else."""
 
 State = Literal["preparing", "ready", "launched", "running", "paused", "closing", "ended"]
-Reason = Literal["", "withdrawn", "owner_returned", "vacated"]
+Reason = Literal["", "withdrawn", "owner_returned", "vacated", "server_away"]
 
 MOVES: dict[tuple[State, type[Report]], State] = {
     ("preparing", Prepared): "ready",
@@ -170,6 +170,8 @@ def ending(rank: Rank, end: End) -> Ending:
         return Ending("stopped", "owner_returned", "The agent was stopped by its owner.")
     if rank.reason == "vacated":
         return Ending("stopped", "vacated")
+    if rank.reason == "server_away":
+        return Ending("stopped", "owner_returned", "The server was away for too long.")
     if rank.desired == "stopped":
         return Ending("stopped", "stopped")
     if isinstance(end, Stopped) and rank.state == "paused":  # its gang vacates: all ranks agreed

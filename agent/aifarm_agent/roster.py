@@ -12,6 +12,7 @@ from aifarm.wire.agent import (
     TaskCheckpoint,
     TaskLog,
     TaskMeasured,
+    TaskNote,
     TaskState,
 )
 from aifarm.wire.types import DesiredState
@@ -196,6 +197,11 @@ class Roster:
         self._outbox.append(rank.key, opened)
         return []
 
+    def _remark(self, rank: Rank, report: events.Remark) -> list[Effect]:
+        told = TaskNote(**rank.key._asdict(), kind=report.kind, message=report.message)
+        self._outbox.append(rank.key, told)
+        return []
+
     def _measured(self, rank: Rank, report: events.Measured) -> list[Effect]:
         costs = dataclasses.asdict(report)
         self._outbox.append(rank.key, TaskMeasured(**rank.key._asdict(), **costs))
@@ -329,6 +335,7 @@ class Roster:
         events.OutputsDue: _due,
         events.WeightsWritten: _weights,
         events.OutputsCollected: _collected,
+        events.Remark: _remark,
         events.Measured: _measured,
         events.Finished: _ended,
         events.Stopped: _ended,

@@ -19,6 +19,7 @@ from aifarm_agent.link import Link, rest_url
 from aifarm_agent.outbox import Outbox, OutboxError
 from aifarm_agent.outputs import Outputs
 from aifarm_agent.plan import Package, Settings
+from aifarm_agent.reserve import Reserve
 from aifarm_agent.resources import Machine
 from aifarm_agent.rest import Rest
 from aifarm_agent.run import TERM_SECONDS
@@ -33,6 +34,8 @@ LAST_WORDS = 5.0
 """Seconds, beyond what the workers have, for the server to take their results."""
 STATUS_PERIOD = 0.5
 TIDY_PERIOD = 3600.0
+RESERVE_PERIOD = 10.0
+"""Seconds between two looks whether the disk has room again."""
 
 Stop = Literal["leave", "give_back"]
 
@@ -58,7 +61,13 @@ class Agent:
         self._checkpoints = Checkpoints(workdir.checkpoints)
         self._kept = Kept(workdir.kept)
         self._outbox = Outbox(workdir.outbox)
-        self._session = Session(identity, self._outbox, Machine(gpus), settings.hold_limit)
+        self._session = Session(
+            identity,
+            self._outbox,
+            Machine(gpus),
+            hold_limit=settings.hold_limit,
+            offline_limit=settings.offline_limit,
+        )
         headers = {"Authorization": f"Bearer {server.token}", "Client-ID": identity.client_id}
         self._link = Link(server.urls, headers, server.context, self)
         self._supervisor = Supervisor(
@@ -97,6 +106,7 @@ class Agent:
         their tasks go back to the queue; said once more, they end at once.
         """
         link = asyncio.create_task(self._live())
+        reserve = asyncio.create_task(self._keep_reserve())
         stopped = asyncio.create_task(stop.get())
         tidying = asyncio.create_task(self._tidy())
         try:
@@ -108,9 +118,9 @@ class Agent:
                 if ended.done():
                     ended.result()
         finally:
-            for task in (link, stopped, tidying):
+            for task in (link, stopped, tidying, reserve):
                 task.cancel()
-            await asyncio.gather(link, stopped, tidying, return_exceptions=True)
+            await asyncio.gather(link, stopped, tidying, reserve, return_exceptions=True)
             await self._close()
 
     async def _live(self) -> None:
@@ -127,6 +137,13 @@ class Agent:
             except OSError as error:
                 logger.warning("what ended attempts left cannot be tidied: %s", error)
             await asyncio.sleep(TIDY_PERIOD)
+
+    async def _keep_reserve(self) -> None:
+        while True:
+            stands = await asyncio.to_thread(self._workdir.reserve.keep)
+            with self._step():
+                self._act(self._session.reserve(stands, self._loop.time()))
+            await asyncio.sleep(RESERVE_PERIOD)
 
     async def _give_back(self, stop: asyncio.Queue[Stop]) -> None:
         logger.info("giving the tasks back; once more to end at once")
@@ -298,8 +315,9 @@ class Agent:
             logger.debug("the state file cannot be written: %s", error)
 
 
-async def serve(make: Callable[[], Agent], stop: asyncio.Queue[Stop]) -> None:
-    """Runs an agent; where its outbox fails (a full disk), another one takes up what is there.
+async def serve(make: Callable[[], Agent], stop: asyncio.Queue[Stop], reserve: Reserve) -> None:
+    """Runs an agent; where its outbox fails (a full disk), another one takes up what is there,
+    with the room that was kept in `reserve`.
 
     Raises Refusal, and OutboxError where it cannot even be opened.
     """
@@ -310,4 +328,5 @@ async def serve(make: Callable[[], Agent], stop: asyncio.Queue[Stop]) -> None:
             return
         except OutboxError as error:
             logger.error("%s Starting over.", error)
+            reserve.spend()
             await asyncio.sleep(LAST_WORDS)

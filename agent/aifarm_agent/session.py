@@ -29,7 +29,7 @@ from aifarm_agent.events import (
 )
 from aifarm_agent.flow import Flow
 from aifarm_agent.outbox import Outbox
-from aifarm_agent.rank import HELD, HOLD_LIMIT, Rank
+from aifarm_agent.rank import HELD, HOLD_LIMIT, OVER, Rank
 from aifarm_agent.roster import Roster
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class Session:
         outbox: Outbox,
         resources: Callable[[], wire.Resources],
         hold_limit: float = HOLD_LIMIT,
+        offline_limit: float = NEVER,
     ) -> None:
         self._identity = identity
         self._hold_limit = hold_limit
@@ -66,6 +67,9 @@ class Session:
         self._next_heartbeat = NEVER
         self._flush_at = NEVER
         self._giving_back = False
+        self._offline_limit = offline_limit
+        self._offline_since: float | None = None
+        self._has_reserve = True
 
     @property
     def ranks(self) -> dict[RankKey, Rank]:
@@ -97,7 +101,15 @@ class Session:
 
     def disconnected(self, now: float) -> list[Effect]:
         self._link = "down"
+        if self._offline_since is None:
+            self._offline_since = now
         return []
+
+    def reserve(self, stands: bool, now: float) -> list[Effect]:
+        """Whether the disk has its reserve for the outbox: without it, and without a server, no
+        task goes on."""
+        self._has_reserve = stands
+        return self.tick(now)
 
     def received(self, message: wire.FromServer, now: float) -> list[Effect]:
         with self._outbox.transaction():
@@ -115,6 +127,8 @@ class Session:
                 self._flush_at = NEVER
                 for rank in self.ranks.values():
                     self._roster.flush(rank)
+            if now >= self._give_up_at():
+                effects += self._give_up()
             if self._link == "up" and now >= self._next_heartbeat:
                 self._next_heartbeat = now + self._heartbeat
                 effects.append(Send(self._pulse()))
@@ -126,7 +140,7 @@ class Session:
     def due(self) -> float:
         """When `tick` has something to do, or infinity."""
         held = (rank.held_until(self._hold_limit) for rank in self.ranks.values() if rank.held)
-        here = min([self._flush_at, *held])
+        here = min([self._flush_at, self._give_up_at(), *held])
         if self._link == "down":
             return here
         return min(here, self._next_heartbeat, self._flow.due())
@@ -142,6 +156,22 @@ class Session:
             return []
         logger.info("%s: held for its limit", rank.key)
         return self._roster.leave(rank, "vacated")
+
+    def _give_up_at(self) -> float:
+        """When the tasks have gone on without a server for long enough."""
+        trains = any(rank.state not in OVER and not rank.reason for rank in self.ranks.values())
+        if self._link == "up" or self._offline_since is None or not trains:
+            return NEVER
+        return self._offline_since + (self._offline_limit if self._has_reserve else 0.0)
+
+    def _give_up(self) -> list[Effect]:
+        why = "for too long" if self._has_reserve else "and the disk is full"
+        logger.warning("the server is away %s: every task writes a checkpoint and ends", why)
+        return [
+            effect
+            for rank in self.ranks.values()
+            for effect in self._roster.leave(rank, "server_away")
+        ]
 
     def _pulse(self) -> wire.Heartbeat:
         seen = self._resources()
@@ -195,6 +225,8 @@ class Session:
         Points and log lines are gathered for up to COALESCE seconds, their marks with them.
         """
         known = self.ranks.get(rank)
+        if self._link == "down" and self._offline_since is None:  # since this agent began
+            self._offline_since = now
         if known is None or known.state == "ended":
             return []
         if isinstance(report, Points | LogLines):
@@ -225,6 +257,7 @@ class Session:
         if self._link != "greeting":
             return []
         self._link = "up"
+        self._offline_since = None
         self._heartbeat = message.heartbeat
         self._next_heartbeat = now + message.heartbeat
         self._flow = Flow()

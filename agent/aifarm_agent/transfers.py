@@ -28,6 +28,8 @@ AT_ONCE = 2
 TRUSTED = 10.0
 """Seconds for which a verified package is taken as it is: a crowd of short tasks would otherwise
 hash the same files again for each."""
+NOT_WHOLE = (0, 404)
+"""How it is refused what the server does not have whole: with other bytes, or not at all."""
 
 Told = Callable[[RankKey, Report], None]
 
@@ -109,7 +111,7 @@ class Transfers:
         assert farm  # noqa: S101 - for mypy; the session takes no task without
         try:
             package = await self._package(farm.package)
-            resume = await self._resume(task.id, farm.resume) if farm.resume else None
+            resume = await self._resume(key, farm.resume) if farm.resume else None
             await self._restore(key, task)
             data = await self._cache.get(key, farm.data, lambda words: self._tell(key, words))
             self._prepared(key, task, package, resume, data)
@@ -161,7 +163,7 @@ class Transfers:
             return None
         return unpack(archive, self._packages / ref.sha256, ref.sha256)
 
-    async def _resume(self, task_id: str, ref: CheckpointRef) -> Path:
+    async def _resume(self, key: RankKey, ref: CheckpointRef) -> Path:
         """Local first: what this machine has is not fetched."""
         local = self._checkpoints.find(ref.sha256)
         if local is not None:
@@ -169,14 +171,17 @@ class Transfers:
                 return local
             logger.warning("%s is damaged: fetched anew", local)
             local.unlink(missing_ok=True)
-        target = self._checkpoints.path(task_id, ref.step, ref.sha256)
+            words = f"The checkpoint of step {ref.step} is damaged on its disk: fetched anew."
+            self._told(key, events.Remark("checkpoint_damaged", words))
+        target = self._checkpoints.path(key.task_id, ref.step, ref.sha256)
         try:
             async with self._slots:
-                path = f"/api/v2/tasks/{task_id}/checkpoints/{ref.id}/data"
+                path = f"/api/v2/tasks/{key.task_id}/checkpoints/{ref.id}/data"
                 await self._rest.download(path, target, ref.size, ref.sha256)
         except Refused as error:
             words = f"The checkpoint of step {ref.step} cannot be had: {error}"
-            raise _Unusable("agent_lost", words) from error
+            damaged = error.status in NOT_WHOLE
+            raise _Unusable("checkpoint_damaged" if damaged else "agent_lost", words) from error
         return target
 
     async def _restore(self, key: RankKey, task: AssignedTask) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import platformdirs
 
+from aifarm_agent.reserve import Reserve
+
 NETWORK = re.compile(
     r"(nfs|nfs4|cifs|smb3|smbfs|afs|9p|ceph|lustre|beegfs|gpfs|pvfs2|orangefs|ncpfs|davfs"
     r"|(fuse\.)?glusterfs|fuse\.(sshfs|ceph|s3fs|rclone|davfs2?))"
@@ -54,6 +56,7 @@ class WorkDir:
         self.kept = self.path / "kept"
         self.data = self.path / "data"
         self.outbox = self.path / "outbox.sqlite3"
+        self.reserve = Reserve(self.path / "reserve")
         self.sockets = socket_folder(self.path)
 
     def close(self) -> None:

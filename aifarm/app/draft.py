@@ -35,7 +35,7 @@ _ATTEMPT_ENDS = frozenset(
     {"attempt_lost", "attempt_failed", "returned", "vacated", "completed", "failed", "stopped"}
 )
 
-_ROUTINE = frozenset({"checkpoint"})
+_ROUTINE = frozenset({"checkpoint", "checkpoint_failed"})
 ROUTINE_EVENTS = 1_000
 """Routine events kept of one task, so that weeks of short epochs do not swell the story."""
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from aifarm.app import outputs, paces
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, FarmError, InvalidRequest, NotFound
-from aifarm.app.lookup import any_record
+from aifarm.app.lookup import any_record, ref_of
 from aifarm.app.records import CheckpointRecord
 from aifarm.app.writer import Operation
 from aifarm.core.client import Hold, Outcome
@@ -39,6 +39,7 @@ from aifarm.wire.agent import (
     TaskCheckpoint,
     TaskLog,
     TaskMeasured,
+    TaskNote,
     TaskOutputs,
     TaskProgress,
     TaskResult,
@@ -249,11 +250,21 @@ def _measured(draft: Draft, key: RankKey, message: TaskMeasured) -> list[ServerM
     return []
 
 
+def _note(draft: Draft, key: RankKey, message: TaskNote) -> list[ServerMessage]:
+    if not _current(draft, key):
+        return _refused(key)
+    client_id = draft.farm.holds[key].client_id
+    words = f"{client_id}: {message.message}"
+    draft.note(Note(message.kind, words, key.task_id, client_id, key.attempt))
+    return []
+
+
 _CAUSES = {
     "user_error": Cause.USER_ERROR,
     "out_of_memory": Cause.OUT_OF_MEMORY,
     "agent_lost": Cause.AGENT_LOST,
     "peers_lost": Cause.AGENT_LOST,
+    "checkpoint_damaged": Cause.AGENT_LOST,
     "package_invalid": Cause.PACKAGE_INVALID,
     "timeout": Cause.TIMEOUT,
     "owner_returned": Cause.OWNER_RETURNED,
@@ -273,6 +284,8 @@ def _result(draft: Draft, key: RankKey, message: TaskResult) -> list[ServerMessa
         record = draft.records[key.task_id]
         metrics = {**record.metrics, **message.metrics}
         draft.set_record(replace(record, metrics=metrics, progress=100.0))
+    if current and message.cause == "checkpoint_damaged":
+        _step_back(draft, key)
     event = RankEnded(
         at=draft.at,
         attempt=key.attempt,
@@ -293,6 +306,28 @@ def _result(draft: Draft, key: RankKey, message: TaskResult) -> list[ServerMessa
     return [*_refused(key), TaskResultAck(task_id=key.task_id, received=False)]
 
 
+def _step_back(draft: Draft, key: RankKey) -> None:
+    """What the task would resume from cannot be had: the one before it takes its place. The
+    damaged one is not deleted, since it may be the client that is not to be trusted. What a task
+    was to begin with has no other in its place."""
+    record = draft.records[key.task_id]
+    damaged = record.checkpoint
+    if damaged is None or damaged.id == record.spec.from_checkpoint:
+        return
+    older = next(
+        (
+            one
+            for one in draft.store.checkpoints(key.task_id)
+            if one.step < damaged.step and not draft.is_out("checkpoint", one.id)
+        ),
+        None,
+    )
+    draft.set_record(replace(record, checkpoint=ref_of(older) if older else None))
+    then = f"that of step {older.step} is used" if older else "there is none before it"
+    words = f"The checkpoint of step {damaged.step} is damaged: {then}."
+    draft.note(Note("checkpoint_damaged", words, key.task_id, None, key.attempt))
+
+
 def _refused(key: RankKey) -> list[ServerMessage]:
     words = f"Attempt {key.attempt} of task {key.task_id} is over."
     return [ErrorMessage(error=error_body(Conflict(words, task_id=key.task_id)))]
@@ -310,5 +345,6 @@ _HANDLERS: dict[type[AboutRank], Callable[[Draft, RankKey, Any], list[ServerMess
     TaskOutputs: _outputs,
     GangEndpoint: _endpoint,
     TaskMeasured: _measured,
+    TaskNote: _note,
     TaskResult: _result,
 }

@@ -1,17 +1,17 @@
 """What can go wrong with stored bytes; each message is one sentence."""
 
-from aifarm.app.errors import Unavailable
+from aifarm.app.errors import NotFound, Unavailable
 
 
 class ArtifactError(Exception):
     """A failure of the artifact storage."""
 
 
-class ArtifactMissing(ArtifactError):
+class ArtifactMissing(ArtifactError, NotFound):
     """Bytes that should be stored are not there."""
 
 
-class ArtifactCorrupt(ArtifactError):
+class ArtifactCorrupt(ArtifactError, NotFound):
     """Stored bytes are not those that were written."""
 
 

@@ -52,8 +52,8 @@ class Saver:
     def settle(self) -> None:
         """Waits until nothing is being written, and tells of it.
 
-        A disk that refuses leaves the previous checkpoint intact and is told in the log; for the
-        final one it raises HostError.
+        A disk that refuses leaves the previous checkpoint intact and is told; for the final one
+        it raises HostError.
         """
         if self._writing is None:
             return
@@ -64,6 +64,8 @@ class Saver:
             if line["final"]:
                 raise HostError(f"the final checkpoint cannot be written: {error}") from error
             logger.warning("the checkpoint of step %d cannot be written: %s", line["step"], error)
+            failed = {"type": "checkpoint_failed", "step": line["step"], "reason": str(error)}
+            self._tell(failed)
             return
         if line["best"]:
             self._best = written.path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import json
 import os
@@ -116,6 +117,8 @@ def _blame(
         return "package_invalid", str(error)
     if isinstance(error, HostError):
         return "agent_lost", str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "agent_lost", f"this machine's disk is full: {error}"
     if world_size > 1 and is_lost_peer(error):
         return "peers_lost", f"rank {rank} lost contact with its peers"
     if isinstance(error, script.Failed):

@@ -83,6 +83,8 @@ class BoundHandler(FarmHandler):
             request = self.request_of(self.route, params)
             await self.answer(await self.route.function(request))
         except FarmError as error:
+            if self._headers_written:  # half an answer is cut off
+                raise
             self.answer_error(error)
 
     def request_of(self, route: Route, params: dict[str, str]) -> Request:
@@ -145,9 +147,14 @@ class BoundHandler(FarmHandler):
         self.finish(response.body if raw else encode(response.body))
 
     async def send_file(self, file: File) -> None:
-        """Streams stored bytes; a Range of one piece is honoured, others get the whole."""
+        """Streams stored bytes; a Range of one piece is honoured, others get the whole.
+
+        An error while nothing is sent yet is answered as one; later ones cut the connection.
+        """
         etag = f'"{file.sha256}"'
         start, stop = self._range(file.size, etag)
+        chunks = self._chunks(self.host.facade.artifacts.read(file.key, file.parts, start, stop))
+        first = b"" if self.request.method == "HEAD" else await anext(chunks, b"")
         if (start, stop) != (0, file.size):
             self.set_status(206)
             self.set_header("Content-Range", f"bytes {start}-{stop - 1}/{file.size}")
@@ -160,10 +167,10 @@ class BoundHandler(FarmHandler):
             await self.flush()  # with the length above, which `finish` alone would count anew
             self.finish()
             return
-        artifacts = self.host.facade.artifacts
-        async for chunk in self._chunks(artifacts.read(file.key, file.parts, start, stop)):
-            self.write(chunk)
+        self.write(first)
+        async for chunk in chunks:
             await self.flush()
+            self.write(chunk)
         self.finish()
 
     async def send_stream(self, stream: Stream, media_type: Any) -> None:

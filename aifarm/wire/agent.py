@@ -263,6 +263,13 @@ class Lending(ClientMessage, tag="lending", frozen=True, kw_only=True):
     lends: bool
 
 
+class TaskNote(AboutRank, tag="task_note", frozen=True, kw_only=True):
+    """A sentence for the task's story, about something that its training survives."""
+
+    kind: Literal["checkpoint_failed", "checkpoint_damaged"]
+    message: Text
+
+
 class TaskMeasured(AboutRank, tag="task_measured", frozen=True, kw_only=True):
     """What a step of a gang costs, as rank 0 measured it before the first one or during them.
 
@@ -296,6 +303,7 @@ FromClient = (
     | TaskOutputs
     | GangEndpoint
     | TaskMeasured
+    | TaskNote
     | Lending
 )
 

@@ -117,6 +117,9 @@ class ScriptedAgent:
             assert stored.status_code == 204, stored.text
         return upload["id"], sha256
 
+    def note(self, kind: str, message: str) -> None:
+        self._about(wire.TaskNote, kind=kind, message=message)
+
     def measured(self, **costs: float) -> None:
         """As rank 0 of a gang: what a step costs."""
         self._about(wire.TaskMeasured, **costs)
@@ -131,7 +134,7 @@ class ScriptedAgent:
         assert farm is not UNSET
         return {"task_id": self.task.id, "attempt": farm.attempt, "rank": farm.rank}
 
-    def _about(self, kind: type[Any], **fields: Any) -> None:
+    def _about(self, kind: type[Any], /, **fields: Any) -> None:
         """Says it, and returns when it is durable."""
         self._tell(kind, **fields)
         self.refusal = None
@@ -142,7 +145,7 @@ class ScriptedAgent:
             elif message.seq >= self._seq:
                 return
 
-    def _tell(self, kind: type[Any], **fields: Any) -> None:
+    def _tell(self, kind: type[Any], /, **fields: Any) -> None:
         self._seq += 1
         self._say(kind(**self._ids(), seq=self._seq, **fields))
 

@@ -46,7 +46,7 @@ async def test_a_full_disk_costs_nothing_that_was_said(tmp_path, server, monkeyp
         return agent
 
     stop = asyncio.Queue()
-    running = asyncio.create_task(serve(make, stop))
+    running = asyncio.create_task(serve(make, stop, folder.reserve))
     rank = server.assign("large", server.publish("model", SOURCE))
     assert await server.ended(rank) == ("completed", "completed")
     assert rank.steps[-1] == 4

@@ -34,13 +34,14 @@ def assignment(key=KEY, config=None, **farm):
 class Agent:
     """A session with its outbox; what it wants done is kept in `effects` until taken."""
 
-    def __init__(self, outbox=None, **resources):
+    def __init__(self, outbox=None, offline_limit=float("inf"), **resources):
         self.outbox = outbox or Outbox(":memory:")
         self.resources = wire.Resources(**resources)
         self.session = Session(
             Identity("ws1", "machine", "boot", "host", "1", {"room": "7"}),
             self.outbox,
             lambda: self.resources,
+            offline_limit=offline_limit,
         )
         self.now = 100.0
         self.effects = []
@@ -580,3 +581,72 @@ def test_thinned_points_are_told_in_the_log():
     progress = [m for m in said if isinstance(m, wire.TaskProgress)]
     ends = [1] + [m.seq_to or m.seq for m in progress]
     assert [m.seq for m in [*progress, log]] == [seq + 1 for seq in ends]
+
+
+# ---------------------------------------------------------------- a server that stays away
+
+
+def test_without_a_limit_tasks_go_on_for_as_long_as_the_server_is_away(agent):
+    agent.run()
+    agent.effects += agent.session.disconnected(agent.now)
+    assert agent.session.due() == float("inf")
+    assert agent.wait(10**9).take() == []
+
+
+@pytest.fixture
+def limited():
+    agent = Agent(offline_limit=30.0)
+    agent.connect()
+    return agent.run()
+
+
+def test_beyond_the_limit_a_task_writes_a_checkpoint_ends_and_waits_in_the_outbox(limited):
+    limited.effects += limited.session.disconnected(limited.now)
+    assert limited.session.due() == limited.now + 30
+    assert limited.wait(29).take() == []
+    assert limited.wait(1).take() == [events.Steer(KEY, "stopped")]
+    assert limited.wait(10).take() == []
+    stored = events.CheckpointStored("u1", CHECKPOINT)
+    limited.report(events.CheckpointWritten(CHECKPOINT), events.Stopped(), stored)
+    limited.take()
+    limited.connect(wire.Verdict(task_id="t1", attempt=1, rank=0, verdict="continue", ack_seq=1))
+    checkpoint, result = (m.message for m in limited.outbox.pending(KEY, 1, 9, 10**6))
+    assert checkpoint.upload_id == "u1"
+    assert (result.status, result.cause) == ("stopped", "owner_returned")
+    assert result.message == "The server was away for too long."
+
+
+def test_a_server_that_is_back_in_time_finds_its_tasks(limited):
+    limited.effects += limited.session.disconnected(limited.now)
+    limited.wait(20)
+    limited.connect(wire.Verdict(task_id="t1", attempt=1, rank=0, verdict="continue", ack_seq=1))
+    assert limited.wait(20).take(events.Steer) == []
+    limited.effects += limited.session.disconnected(limited.now)
+    assert limited.wait(20).take(events.Steer) == []
+
+
+def test_failed_tries_to_connect_do_not_begin_the_limit_anew(limited):
+    limited.effects += limited.session.disconnected(limited.now)
+    for _ in range(3):
+        limited.wait(9)
+        limited.effects += limited.session.connected(limited.now)
+        limited.effects += limited.session.disconnected(limited.now)
+    limited.take()
+    assert limited.wait(3).take() == [events.Steer(KEY, "stopped")]
+
+
+def test_without_a_server_and_without_room_for_the_outbox_no_task_goes_on(agent):
+    agent.run()
+    assert agent.session.reserve(False, agent.now) == []
+    agent.effects += agent.session.disconnected(agent.now)
+    assert agent.session.due() == agent.now
+    assert agent.wait(0).take() == [events.Steer(KEY, "stopped")]
+
+
+def test_what_training_survives_is_told_to_the_story(agent):
+    agent.run()
+    (note,) = agent.report(events.Remark("checkpoint_failed", "No room.")).said()
+    assert (note.kind, note.message, note.seq) == ("checkpoint_failed", "No room.", 2)
+    costs = {"compute": 0.1, "gradients": 4.0, "bandwidth": 110.0, "latency": 0.001}
+    (measured,) = agent.report(events.Measured(**costs)).said()
+    assert {name: getattr(measured, name) for name in costs} == costs

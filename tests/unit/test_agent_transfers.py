@@ -221,6 +221,9 @@ async def test_a_checkpoint_that_is_here_is_not_fetched(bench, store, tmp_path):
     assert len(store.requests) == fetched
     resume.write_bytes(b"x" * len(WEIGHTS))
     bench.transfers.prepare(KEY, assigned(resume=RESUME))
+    told = await bench.answer()
+    assert told.kind == "checkpoint_damaged"
+    assert told.message == "The checkpoint of step 7 is damaged on its disk: fetched anew."
     assert (await bench.answer())[1].read_bytes() == WEIGHTS
 
 
@@ -228,7 +231,7 @@ async def test_a_checkpoint_that_cannot_be_had_is_told(bench, store):
     del store.files["/api/v2/tasks/t1/checkpoints/c1/data"]
     bench.transfers.prepare(KEY, assigned(resume=RESUME))
     failed = await bench.answer()
-    assert failed.cause == "agent_lost"
+    assert failed.cause == "checkpoint_damaged"
     assert failed.message.startswith("The checkpoint of step 7 cannot be had")
 
 

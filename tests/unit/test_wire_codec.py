@@ -31,7 +31,7 @@ NAMES = [
 TYPES = [
     "task_request", "task_progress", "task_result", "heartbeat", "hello", "task_state", "task_log",
     "task_checkpoint", "task_outputs", "task_measured", "gang_endpoint", "task", "control",
-    "task_result_ack", "error", "welcome", "ack", "withdraw", "gang_start", "lending",
+    "task_result_ack", "error", "welcome", "task_note", "ack", "withdraw", "gang_start", "lending",
 ]  # fmt: skip
 
 values = st.recursive(

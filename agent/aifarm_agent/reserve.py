@@ -1,0 +1,38 @@
+"""Room on the disk that is kept for the outbox: results must be written when all else is full."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+SIZE = 64 << 20
+"""Bytes: enough for the results and the log's ends of many tasks."""
+
+
+class Reserve:
+    """A file of `size` bytes that only takes room."""
+
+    def __init__(self, path: Path, size: int = SIZE) -> None:
+        self._path = path
+        self._size = size
+
+    def spend(self) -> None:
+        """The disk is full: the outbox gets the room."""
+        self._path.unlink(missing_ok=True)
+
+    def keep(self) -> bool:
+        """Blocking. Makes the file where as much room again is left; whether it stands now."""
+        if self._path.exists():
+            return True
+        try:
+            if shutil.disk_usage(self._path.parent).free < 2 * self._size:
+                return False
+            made = self._path.with_suffix(".new")
+            with open(made, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, self._size)
+            os.replace(made, self._path)
+        except OSError:  # full meanwhile
+            with contextlib.suppress(OSError):
+                self._path.with_suffix(".new").unlink(missing_ok=True)
+            return False
+        return True
