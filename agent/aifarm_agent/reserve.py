@@ -5,8 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
-SIZE = 64 << 20
-"""Bytes: enough for the results and the log's ends of many tasks."""
+SIZE = 32 << 20
+"""Bytes, which checkpoints leave alone too: results and the ends of logs of many tasks."""
 
 
 class Reserve:

@@ -20,10 +20,12 @@ A script's has `model` (what it tracks under that name), `tracked` (the states o
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
 import random
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +33,7 @@ from typing import Any, NamedTuple
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+LEFT_BYTES = 32 * 2**20  # of the disk: results that wait for the server need room more
 
 
 class Written(NamedTuple):
@@ -57,6 +60,8 @@ def save(state: dict[str, Any], folder: Path, step: int) -> Written:
             torch.save(state, hashing)
             file.flush()
             os.fsync(file.fileno())
+        if shutil.disk_usage(folder).free < LEFT_BYTES:
+            raise OSError(errno.ENOSPC, f"less than {LEFT_BYTES >> 20} MiB would be left on it")
         os.replace(temporary, path)
         _sync_folder(folder)
     except BaseException as error:
