@@ -25,6 +25,7 @@ SCENARIOS = (
     "crowd",
     "growth",
     "history",
+    "recovery",
 )
 
 

@@ -148,6 +148,20 @@ def test_a_resumed_attempt_ends_in_the_same_bits(start, uninterrupted, world_siz
     assert digest(resumed) == uninterrupted(world_size)
 
 
+@pytest.mark.parametrize("world_size", [1, 2, pytest.param(3, marks=SLOW)])
+def test_a_held_run_ends_in_the_same_bits(start, uninterrupted, world_size):
+    ranks = start(world_size)
+    ranks[0].wait_for_step(23)
+    for folder in ranks:
+        folder.desire("paused")
+    held_at = {folder.wait_for("paused")["step"] for folder in ranks}
+    assert len(held_at) == 1
+    assert held_at.pop() < 100
+    for folder in ranks:
+        folder.desire("running")
+    assert digest(finish(ranks)) == uninterrupted(world_size)
+
+
 @pytest.mark.parametrize("interrupt", [interrupt_by_stop, interrupt_by_kill])
 @pytest.mark.parametrize("world_size", [1, 2, pytest.param(3, marks=SLOW)])
 def test_with_every_option_too(start, world_size, interrupt):
