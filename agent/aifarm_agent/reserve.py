@@ -16,9 +16,13 @@ class Reserve:
         self._path = path
         self._size = size
 
-    def spend(self) -> None:
-        """The disk is full: the outbox gets the room."""
-        self._path.unlink(missing_ok=True)
+    def spend(self) -> bool:
+        """The disk is full: the outbox gets the room. False where that is done already."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
 
     def keep(self) -> bool:
         """Blocking. Makes the file where as much room again is left; whether it stands now."""

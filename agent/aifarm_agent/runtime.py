@@ -328,5 +328,5 @@ async def serve(make: Callable[[], Agent], stop: asyncio.Queue[Stop], reserve: R
             return
         except OutboxError as error:
             logger.error("%s Starting over.", error)
-            reserve.spend()
-            await asyncio.sleep(LAST_WORDS)
+            if not reserve.spend():
+                await asyncio.sleep(LAST_WORDS)

@@ -38,6 +38,8 @@ COALESCE = 0.1
 """Seconds for which points and log lines are gathered into one message."""
 GREETING = 10.0
 """Seconds to wait for the answer to `hello`."""
+WITHOUT_RESERVE = 30.0
+"""Seconds that tasks go on without a server where the disk has no room for what they say."""
 LOGS_WAITING = 64
 """Unacknowledged log messages of a rank beyond which its log is left where it is, on disk."""
 
@@ -107,7 +109,7 @@ class Session:
 
     def reserve(self, stands: bool, now: float) -> list[Effect]:
         """Whether the disk has its reserve for the outbox: without it, and without a server, no
-        task goes on."""
+        task goes on for long."""
         self._has_reserve = stands
         return self.tick(now)
 
@@ -162,7 +164,8 @@ class Session:
         trains = any(rank.state not in OVER and not rank.reason for rank in self.ranks.values())
         if self._link == "up" or self._offline_since is None or not trains:
             return NEVER
-        return self._offline_since + (self._offline_limit if self._has_reserve else 0.0)
+        most = NEVER if self._has_reserve else WITHOUT_RESERVE
+        return self._offline_since + min(self._offline_limit, most)
 
     def _give_up(self) -> list[Effect]:
         why = "for too long" if self._has_reserve else "and the disk is full"

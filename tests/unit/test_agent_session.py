@@ -10,7 +10,7 @@ from aifarm_agent.batches import output_messages
 from aifarm_agent.events import Checkpoint, Identity, Mark, RankKey, Restored
 from aifarm_agent.outbox import Outbox
 from aifarm_agent.rank import HOLD_LIMIT
-from aifarm_agent.session import Session
+from aifarm_agent.session import WITHOUT_RESERVE, Session
 
 KEY = RankKey("t1", 1, 0)
 SHA = "0" * 64
@@ -639,8 +639,11 @@ def test_without_a_server_and_without_room_for_the_outbox_no_task_goes_on(agent)
     agent.run()
     assert agent.session.reserve(False, agent.now) == []
     agent.effects += agent.session.disconnected(agent.now)
-    assert agent.session.due() == agent.now
-    assert agent.wait(0).take() == [events.Steer(KEY, "stopped")]
+    assert agent.wait(WITHOUT_RESERVE - 1).take() == []
+    agent.effects += agent.session.reserve(True, agent.now)
+    assert agent.session.due() == float("inf")
+    agent.effects += agent.session.reserve(False, agent.now)
+    assert agent.wait(1).take() == [events.Steer(KEY, "stopped")]
 
 
 def test_what_training_survives_is_told_to_the_story(agent):

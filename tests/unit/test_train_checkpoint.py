@@ -40,6 +40,14 @@ def test_a_failed_write_leaves_the_previous_file_and_nothing_else(tmp_path):
     assert (tmp_path / "step-00000001.pt").read_bytes() == previous
 
 
+def test_the_last_of_a_disk_is_left_to_the_outbox(tmp_path, monkeypatch):
+    checkpoint.save(state(), tmp_path, step=1)
+    monkeypatch.setattr(checkpoint, "LEFT_BYTES", 2**60)
+    with pytest.raises(OSError, match="would be left on it"):
+        checkpoint.save(state(), tmp_path, step=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+
+
 ON_A_FULL_DISK = """
 import resource, sys
 from pathlib import Path

@@ -136,9 +136,13 @@ def test_the_newest_checkpoints_are_kept(tmp_path):
 
 def test_a_disk_that_refuses_a_checkpoint_stops_only_the_final_one(tmp_path, caplog):
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
-    run = Run(tmp_path, {}, journal=Notes())
+    notes = Notes()
+    run = Run(tmp_path, {}, journal=notes)
     run.checkpoint({"format": 1}, wait=True)
     assert "the checkpoint of step 0 cannot be written" in caplog.text
+    (told,) = notes.lines
+    assert (told["type"], told["step"]) == ("checkpoint_failed", 0)
+    assert "File exists" in told["reason"]
     with pytest.raises(HostError, match="the final checkpoint cannot be written"):
         run.checkpoint({"format": 1}, final=True)
 
