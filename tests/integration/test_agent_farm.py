@@ -449,6 +449,23 @@ async def test_an_idle_agent_is_small(agent, server):
     assert rss < 60, f"{rss:.0f} MiB"
 
 
+@pytest.mark.slow
+async def test_beyond_its_limit_without_a_server_a_task_waits_as_a_checkpoint(
+    fresh, server, package
+):
+    await fresh.start(server, "--offline-limit", "1")
+    await server.connected()
+    rank = server.assign("alone", package, **SLOW)
+    await server.until(lambda: rank.steps)
+    await server.stop()
+    (worker,) = fresh.workers()
+    await gone(worker)
+    server.start()
+    assert await server.ended(rank) == ("stopped", "owner_returned")
+    assert rank.results[0].message == "The server was away for too long."
+    assert rank.checkpoints[-1].step == rank.steps[-1]
+
+
 NVML = """
 import types
 NVML_TEMPERATURE_GPU = 0
