@@ -481,6 +481,7 @@ def nvmlDeviceGetComputeRunningProcesses(handle): return []
 """
 
 
+@pytest.mark.slow
 async def test_a_gpu_stays_its_agents_while_a_worker_lives(fresh, server, package, tmp_path):
     """Also when that agent was killed; and the next one takes it up."""
     uuid = f"GPU-{os.urandom(8).hex()}"
