@@ -36,7 +36,7 @@ class Identity(NamedTuple):
 class Mark(NamedTuple):
     """How far a file of a run folder is consumed: `offset` bytes of its `segment`."""
 
-    source: Literal["journal", "log"]
+    source: Literal["journal", "watch", "log"]
     segment: int
     offset: int
 
@@ -169,8 +169,16 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
+    """`how`: in one sentence, where the code did not do it by itself."""
+
     step: int | None = None
     resumed: Resumed | None = None
+    how: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CannotPause:
+    """Ranks of a gang whose code attends to nothing: frozen, their collectives would time out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +286,7 @@ Report = (
     | Started
     | Running
     | Paused
+    | CannotPause
     | Points
     | LogLines
     | CheckpointWritten

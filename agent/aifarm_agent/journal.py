@@ -7,7 +7,7 @@ to decode. A line that is not valid is left out, and said in the agent's log.
 import logging
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -204,10 +204,16 @@ def _percent(value: float) -> float:
 
 
 class Journal:
-    """The segments of one run folder, read from `mark` on; they need not exist yet."""
+    """The segments in one folder, read from `mark` on; they need not exist yet.
 
-    def __init__(self, folder: Path, mark: Mark | None) -> None:
+    `source`: the name of the folder in marks.
+    """
+
+    def __init__(
+        self, folder: Path, mark: Mark | None, source: Literal["journal", "watch"] = "journal"
+    ) -> None:
         self._folder = folder
+        self.source: Literal["journal", "watch"] = source
         self._segment = mark.segment if mark else 1
         self._offset = mark.offset if mark else 0
         self._rest = b""
@@ -266,5 +272,5 @@ class Journal:
             self._offset += len(line)
             report = parse(line)
             if report is not None:
-                found.append((report, Mark("journal", self._segment, self._offset)))
+                found.append((report, Mark(self.source, self._segment, self._offset)))
         return found

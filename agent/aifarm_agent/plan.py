@@ -71,6 +71,7 @@ class Plan(NamedTuple):
             "package_dir": str(self.package.folder),
             "config": self.task.config,
             "args": self._arguments(key),
+            "progress_from": farm.program.progress_from if farm else None,
             "outputs": farm.program.outputs if farm else [],
             "resume": str(self.resume) if self.resume else None,
             "data": {name: msgspec.to_builtins(found.stored) for name, found in self.data.items()},

@@ -52,6 +52,13 @@ def kill_session(leader: Process, number: signal.Signals) -> bool:
     return found
 
 
+def signal_leader(leader: Process, number: signal.Signals) -> None:
+    """Signals this process alone: its children are its own to end."""
+    if leader.alive:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(leader.pid, number)
+
+
 def oom_kills() -> int:
     """How many processes the kernel has killed for want of memory, here or in our cgroup."""
     with contextlib.suppress(OSError, ValueError):

@@ -222,7 +222,11 @@ class Roster:
             told = TaskState(**rank.key._asdict(), state=state, provenance=report.provenance)
         else:
             told = TaskState(
-                **rank.key._asdict(), state=state, step=report.step, resumed=report.resumed
+                **rank.key._asdict(),
+                state=state,
+                step=report.step,
+                how=report.how if isinstance(report, events.Paused) else None,
+                resumed=report.resumed,
             )
         self._outbox.append(rank.key, told)
         return []

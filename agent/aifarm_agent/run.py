@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from aifarm.wire.types import DesiredState
-from aifarm_agent.events import Died, End, Failed, Mark, RankKey
+from aifarm_agent.events import Died, End, Failed, Finished, Mark, RankKey, Report, Stopped
+from aifarm_agent.guest import Guest
 from aifarm_agent.journal import Journal
 from aifarm_agent.logtail import LogTail
 from aifarm_agent.plan import CHECKPOINT_SECONDS
@@ -25,6 +26,8 @@ LINGER_SECONDS = 5.0
 """How long a worker may take to exit after its last line."""
 UNTOLD_SECONDS = 1.0
 """How long the warm process may take to say how a worker ended."""
+WATCHED_SECONDS = 15.0
+"""How long a worker's watcher may take to read what is left."""
 
 
 def folder_of(runs: Path, key: RankKey) -> Path:
@@ -54,7 +57,10 @@ class Run:
         self.key = key
         self.folder = folder
         folder.mkdir(mode=0o700, exist_ok=True)
-        self.journal = Journal(folder / "journal", marks.get("journal"))
+        self.journals = (
+            Journal(folder / "journal", marks.get("journal")),
+            Journal(folder / "watch", marks.get("watch"), "watch"),
+        )
         self.log = LogTail(folder / "log", marks.get("log"))
         self.desired: DesiredState | None = None
         self.launching = False
@@ -66,6 +72,8 @@ class Run:
         self._missing_since: float | None = None
         self._stop_since: float | None = None
         self._last_since: float | None = None
+        self._gone_since: float | None = None
+        self.guest = self._guest(self._load("task.json"), begun="journal" in marks)
         self._outputs_at = 0.0
         kept = self._load("worker.json")
         self._rebooted = bool(kept) and kept["boot_id"] != boot_id()
@@ -93,6 +101,7 @@ class Run:
         self.desired = self._told = desired
         sockets = {"doorbell": str(self._doorbell), "control": str(self._control)}
         self._save("task.json", {**task, **sockets, "desired": desired})
+        self.guest = self._guest(task, begun=False)
 
     def link_data(self, paths: Mapping[str, Path]) -> None:
         """Shows the data in this folder's `data`; while the links are there it is in use."""
@@ -134,11 +143,15 @@ class Run:
         self._killed = True
         self._signal(signal.SIGKILL)
 
-    def insist(self, now: float, grace: float) -> None:
-        """Called now and then: repeats what was not obeyed, in the end by force."""
+    def insist(self, now: float, grace: float) -> Report | None:
+        """Called now and then: repeats what was not obeyed, in the end by force.
+
+        Returns what was done to a guest.
+        """
         if self.worker is None or self.settled:
-            return
+            return None
         self.send()
+        guest = self.guest
         if self._killed:
             self.kill()
         elif self.last is not None:
@@ -149,10 +162,15 @@ class Run:
             self._stop_since = self._stop_since or now
             if now >= self._stop_since + grace + TERM_SECONDS:
                 self.kill()
+            elif guest and not guest.attends:
+                guest.terminate(self.worker)
             elif now >= self._stop_since + grace:
                 self._signal(signal.SIGTERM)
         else:
             self._stop_since = None
+            if guest and self.desired:
+                return guest.steer(self.worker, self.desired, now)
+        return None
 
     def gone(self, now: float) -> bool:
         """Whether there is no worker any more, or there will be none."""
@@ -161,7 +179,9 @@ class Run:
         if self.worker is None:
             return self._killed or self.abandoned
         if (self.folder / "exit.json").exists():
-            return True
+            self._gone_since = self._gone_since or now
+            watched = not (self.folder / "watching").exists()
+            return watched or now >= self._gone_since + WATCHED_SECONDS
         if self.worker.alive:
             return False
         self._missing_since = self._missing_since or now
@@ -171,9 +191,16 @@ class Run:
         """How it ended, once it is gone and its journal was read to the end."""
         if self.worker is not None:
             kill_session(self.worker, signal.SIGKILL)  # what it started and left behind
+        if self.guest and self.guest.terminated:
+            return Stopped(), self.last[1] if self.last else None
         if self.last is not None:
-            return self.last
+            end, mark = self.last
+            if isinstance(end, Finished):
+                end = Finished({**self._load("watched.json"), **end.metrics})
+            return end, mark
         left = self._load("exit.json")
+        if left.get("code") == 0 and self.guest and not self.guest.attends:
+            return Finished(self._load("watched.json")), None  # it left by os._exit, or by exec
         if left:
             code, number = left.get("code"), left.get("signal")
             starved = number == signal.SIGKILL and oom_kills() > self._oom_kills
@@ -233,6 +260,11 @@ class Run:
     def _signal(self, number: signal.Signals) -> None:
         if self.worker is not None:
             kill_session(self.worker, number)
+
+    def _guest(self, task: dict[str, Any], begun: bool) -> Guest | None:
+        if task.get("kind") != "script":
+            return None
+        return Guest(self.folder, task["world_size"] == 1, begun)
 
     def _process(self, kept: dict[str, Any]) -> Process | None:
         """What was kept of a process, if it is of this boot."""

@@ -156,6 +156,7 @@ class Supervisor:
     def steer(self, key: RankKey, desired: DesiredState) -> None:
         if key in self._runs:
             self._runs[key].steer(desired)
+            self._loop.call_soon(self._insist, self._runs[key])
 
     def kill(self, key: RankKey) -> None:
         """Answered by the rank's end, at once where there is no worker."""
@@ -185,7 +186,7 @@ class Supervisor:
             return
         gone = run.gone(self._loop.time())  # looked at first: what it wrote before is read below
         items: list[tuple[Report, Mark | None]] = []
-        found = run.journal.read()
+        found = [line for journal in run.journals for line in journal.read()]
         for report, mark in found:
             items += self._noted(run, report, mark)
         if self._desk.wants_log(run.key) and not gone:
@@ -212,6 +213,8 @@ class Supervisor:
                 return []
             case events.Started():
                 run.send()  # it listens now
+                if run.guest:
+                    run.guest.begun = True
             case events.CheckpointWritten(checkpoint):
                 kept = self._checkpoints.keep(run.key.task_id, run.folder, checkpoint)
                 return [(events.CheckpointWritten(kept), mark)] if kept else []
@@ -221,14 +224,19 @@ class Supervisor:
         while True:
             await asyncio.sleep(LOOK)
             for run in list(self._runs.values()):
-                run.insist(self._loop.time(), self._settings.grace)
+                self._insist(run)
                 self._look(run)
                 if run.outputs_due(self._loop.time()):
                     self._desk.report(run.key, [(events.OutputsDue(), None)])
-                if run.journal.discardable:
-                    mark = self._desk.marks(run.key).get("journal")
-                    if mark:
-                        run.journal.discard(mark)
+                for journal in run.journals:
+                    mark = self._desk.marks(run.key).get(journal.source)
+                    if mark and journal.discardable:
+                        journal.discard(mark)
+
+    def _insist(self, run: Run) -> None:
+        done = run.insist(self._loop.time(), self._settings.grace)
+        if done is not None:
+            self._desk.report(run.key, [(done, None)])
 
     # ------------------------------------------------------------ the warm process
 

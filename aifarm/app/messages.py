@@ -155,6 +155,8 @@ def _state(draft: Draft, key: RankKey, message: TaskState) -> list[ServerMessage
     if message.provenance and attempt is not None and attempt.attempt == key.attempt:
         told = {**attempt.provenance, str(key.rank): message.provenance}
         draft.set_attempt(replace(attempt, provenance=told))
+    if message.how:
+        draft.note(Note(message.state, message.how, key.task_id, None, key.attempt))
     if message.resumed is not None and key.rank == 0:
         draft.note(_resumed(key, message.step, message.resumed))
     return []

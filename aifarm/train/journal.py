@@ -65,9 +65,11 @@ class Journal:
         self._descriptor = self._open(self._segment)
         self._due = 0.0  # when to flush points again; the first, or one after a while, at once
 
-    def point(self, step: int, metrics: dict[str, Any], progress: float) -> None:
-        """Records the metrics of a step: numbers, or tensors of one element."""
-        self._points.append((step, time.time(), metrics))
+    def point(
+        self, step: int, metrics: dict[str, Any], progress: float, at: float | None = None
+    ) -> None:
+        """Records the metrics of a step, numbers or tensors of one element, as of now or `at`."""
+        self._points.append((step, time.time() if at is None else at, metrics))
         self._progress = progress
         self.flush_if_due()
 

@@ -95,6 +95,7 @@ class Loop:
         run = self._run
         if self._state is not None:
             return
+        run.attend()
         run.gang.join(run.device)
         path = run.latest_checkpoint()
         if path is None:

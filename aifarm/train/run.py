@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -17,6 +18,7 @@ from aifarm.train.journal import settle
 from aifarm.train.links import MIB, Links, gradient_bytes, measure
 from aifarm.train.loop import Loop
 from aifarm.train.saving import Saver
+from aifarm.train.watch import ATTENDS
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class Run:
         self.progress = 0.0
         self.seconds_before = 0.0  # of training, in earlier attempts
         self.time_is_up = False
-        self.stopping = False  # whether `should_stop` has said so
+        self.stopping = False  # whether the code was told to stop
 
         self._checkpoints = folder / "checkpoints"
         self._journal = journal or NoJournal()
@@ -72,6 +74,7 @@ class Run:
         self.adopt(config)
 
         self._observed = ""
+        self._attends = False
         self._resumed: dict[str, Any] | None = None
         self._began = time.monotonic()
         self._held_seconds = 0.0
@@ -179,6 +182,7 @@ class Run:
         In a gang every rank calls it equally often, and all get the same answer at the same
         call. Up to 0.2 s pass until a gang agrees; a single rank obeys within 20 ms.
         """
+        self.attend()
         if not self._is_time_to_check():
             return False
         self._journal.flush_if_due()
@@ -192,6 +196,13 @@ class Run:
         self._checked_at = time.monotonic()
         self.stopping = desired == STOPPED
         return self.stopping
+
+    def attend(self) -> None:
+        """Says that this code obeys at its step boundaries, so that it need not be forced."""
+        if not self._attends:
+            self._attends = True
+            with contextlib.suppress(OSError):  # off the farm there may be no folder
+                (self.folder / ATTENDS).touch()
 
     def checkpoint_due(self, epoch_end: bool = False) -> bool:
         """Whether it is time for a checkpoint; the same answer on every rank.

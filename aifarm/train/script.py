@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import random
 import runpy
 import shutil
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from aifarm.train.loop import Stopped
@@ -22,7 +26,8 @@ def train(run: Run, folder: Path, entry: str, args: list[str]) -> dict[str, floa
     """Runs `entry` with `args` in a copy of `folder` to its end; gives the latest metrics, or
     None when it stopped.
 
-    Raises what the script raises, and Failed.
+    An entry called `__main__.py` in a package of Python's is run as `python -m` would. Raises what
+    the script raises, and Failed.
     """
     work = run.folder / "work"  # an attempt's own: what the script writes never reaches the package
     shutil.copytree(folder, work, copy_function=shutil.copyfile)
@@ -31,17 +36,45 @@ def train(run: Run, folder: Path, entry: str, args: list[str]) -> dict[str, floa
     if not path.is_file():
         raise PackageInvalid(f"the package has no {entry}")
     os.chdir(work)
-    sys.path.insert(0, str(path.parent))
+    _forget_the_warm_process()
     sys.argv = [entry, *args]
     try:
-        runpy.run_path(str(path), run_name="__main__")
+        _run(work, path)
+        if run.stopping:  # it left its loop as it was asked to
+            run.settle()
+            return None
+        run.finish()
+        return run.latest_metrics()
     except Stopped:
         return None
+    finally:  # as an interpreter does at its end
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+
+
+def _run(work: Path, path: Path) -> None:
+    is_module = path.name == "__main__.py" and (path.parent / "__init__.py").is_file()
+    sys.path.insert(0, str(work if is_module else path.parent))
+    try:
+        if is_module:
+            name = ".".join(path.parent.relative_to(work).parts)
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(str(path), run_name="__main__")
+    except Stopped:
+        raise
     except SystemExit as left:
         if left.code not in (None, 0):
-            raise Failed(f"{entry} ended with exit status {left.code}") from left
-    if run.stopping:  # it left its own loop as it was asked to: that is no end of the training
-        run.settle()
-        return None
-    run.finish()
-    return run.latest_metrics()
+            raise Failed(f"{sys.argv[0]} ended with exit status {left.code}") from left
+
+
+def _forget_the_warm_process() -> None:
+    """A program that seeds nothing gets other numbers each time, and Ctrl-C's usual handler."""
+    import torch
+
+    random.seed()
+    torch.seed()
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["PYTHONUNBUFFERED"] = "1"  # what its own children print appears at once, too

@@ -30,7 +30,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from aifarm.train import children, control, worker
+from aifarm.train import children, control, watch, worker
 from aifarm.train.distributed import serve_store
 from aifarm.train.journal import Doorbell
 from aifarm.train.preload import preload
@@ -52,6 +52,7 @@ class Child(NamedTuple):
     start_time: int
     doorbell: str
     control: str
+    kind: str
 
 
 class WarmProcess:
@@ -63,6 +64,7 @@ class WarmProcess:
         self._idle_limit = idle_limit
         self._workers: dict[int, Child] = {}
         self._stores: dict[Path, int] = {}  # rank 0's run folder: pid
+        self._watchers: dict[int, Child] = {}  # pid: the worker beside it
         self._connections: dict[socket.socket, bytes] = {}  # what came of an unfinished line
         self._ending = False
         self._unusable = ""  # why there can be no worker
@@ -101,7 +103,7 @@ class WarmProcess:
         if self._workers:
             if self._is_orphan():
                 for worker in self._workers.values():
-                    control.send(worker.control, control.STOPPED)
+                    stop(worker)
             return False
         if self._ending or self._is_orphan():
             return True
@@ -193,9 +195,25 @@ class WarmProcess:
             raise Refused(f"a worker already runs in {run_dir}")
         task = json.loads((run_dir / "task.json").read_text())
         pid = children.fork(run_dir / "log", request.get("env", {}), lambda: worker.main(run_dir))
-        child = Child(run_dir, pid, children.start_time(pid), task["doorbell"], task["control"])
+        child = Child(
+            run_dir,
+            pid,
+            children.start_time(pid),
+            task["doorbell"],
+            task["control"],
+            task["kind"],
+        )
         self._workers[pid] = child
+        if child.kind == "script" and task["rank"] == 0:
+            self._watch(child)
         return {"pid": pid, "start_time": child.start_time}
+
+    def _watch(self, worker: Child) -> None:
+        run_dir = worker.run_dir
+        with contextlib.suppress(OSError):  # then there are no curves
+            (run_dir / "watching").touch()  # the end of the worker is told once this is gone
+            pid = children.fork(run_dir / "log", {}, lambda: watch.main(run_dir))
+            self._watchers[pid] = worker
 
     def _store(self, request: dict[str, Any]) -> dict[str, Any]:
         self._check_usable()
@@ -243,6 +261,11 @@ class WarmProcess:
                 return
             if pid in self._workers:
                 self._record_exit(self._workers.pop(pid), status)
+            elif pid in self._watchers:
+                watched = self._watchers.pop(pid)
+                with contextlib.suppress(OSError):
+                    (watched.run_dir / "watching").unlink()
+                ring(watched)
             else:
                 self._stores = {run: store for run, store in self._stores.items() if store != pid}
 
@@ -261,8 +284,23 @@ class WarmProcess:
         with contextlib.suppress(OSError):  # the agent has removed the folder: it knows
             temporary.write_text(json.dumps(exit_line))
             os.replace(temporary, worker.run_dir / "exit.json")
-        with contextlib.closing(Doorbell(worker.doorbell)) as bell:
-            bell.ring()
+        ring(worker)
+
+
+def ring(worker: Child) -> None:
+    """Tells the agent that the worker's run folder has news."""
+    with contextlib.closing(Doorbell(worker.doorbell)) as bell:
+        bell.ring()
+
+
+def stop(worker: Child) -> None:
+    """Has a worker stop: at a step boundary, or by a signal where it attends to nothing."""
+    control.send(worker.control, control.STOPPED)
+    if worker.kind == "script" and not (worker.run_dir / watch.ATTENDS).exists():
+        with contextlib.suppress(OSError):  # it, or its folder, has gone
+            (worker.run_dir / "terminated").touch()
+            for number in (signal.SIGTERM, signal.SIGCONT):
+                os.kill(worker.pid, number)
 
 
 def listen(path: str) -> socket.socket:

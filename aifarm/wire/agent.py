@@ -202,10 +202,14 @@ class Resumed(Struct, frozen=True, omit_defaults=True):
 
 class TaskState(AboutRank, tag="task_state", frozen=True, kw_only=True):
     """The observed state changed; the first `running` of a rank brings its provenance, the first
-    one after its checkpoint is restored says `resumed`."""
+    one after its checkpoint is restored says `resumed`.
+
+    `how`: in one sentence, where it was not the training code that did it.
+    """
 
     state: Literal["running", "paused"]
     step: Natural | None = None
+    how: Annotated[str, Meta(max_length=4096)] | None = None
     provenance: dict[str, JSON] = {}
     resumed: Resumed | None = None
 
