@@ -1,6 +1,7 @@
 """`aifarm submit`."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("package", metavar="NAME[:VERSION]", shell_complete=completion.packages)
+@click.argument("package", metavar="NAME[:VERSION]|FOLDER", shell_complete=completion.packages)
+@click.argument("args", nargs=-1, metavar="[-- ARGS...]")
 @click.option("--epochs", type=int)
 @click.option("--batch-size", type=int)
 @click.option("--learning-rate", type=float)
@@ -63,6 +65,35 @@ if TYPE_CHECKING:
     metavar="ID",
     help="Begin with this checkpoint, or with the latest of this task (ID:best: its best).",
 )
+@click.option("--entry", metavar="FILE", help="Of FOLDER: the program to run, such as train.py.")
+@click.option(
+    "--resume-arg",
+    "resume_args",
+    multiple=True,
+    metavar="ARG",
+    help="Added to the program's ARGS from its second attempt on; may be repeated.",
+)
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="GLOB",
+    help="Files of the program to keep, and to give to its next attempt; may be repeated.",
+)
+@click.option(
+    "--mount",
+    "mounts",
+    type=pair,
+    multiple=True,
+    metavar="PATH=HOSTPATH",
+    help="A path of the client, to be seen under the working folder; may be repeated.",
+)
+@click.option("--environment", metavar="NAME", help="A Python that clients advertise.")
+@click.option(
+    "--progress-from",
+    metavar="REGEX",
+    help="Finds (?P<step>), (?P<total>) and metrics, such as (?P<loss>), in lines of its log.",
+)
 @click.option("--location", metavar="URL", help="Where the package is, if not on the farm.")
 @click.option("--check", is_flag=True, help="Submit nothing: say where it would run, and when.")
 @click.option("--watch", is_flag=True, help="Stay until the task is over; exit 1 if it failed.")
@@ -71,9 +102,11 @@ if TYPE_CHECKING:
 def submit(
     farm: "Farm",
     package: str,
+    entry: str | None,
     settings: tuple[tuple[str, Any], ...],
     best: tuple[tuple[str, Any], ...],
     env: tuple[tuple[str, str], ...],
+    mounts: tuple[tuple[str, str], ...],
     data: tuple[tuple[str, str], ...],
     location: str | None,
     check: bool,
@@ -83,17 +116,24 @@ def submit(
 ) -> int:
     """Submit a training task, and print its id.
 
-    Without VERSION it trains the one that was published last.
+    Without VERSION it trains the one that was published last. A FOLDER with a program in it is
+    published first; the program runs as `python FILE ARGS...` would run it there:
+
+    aifarm submit ./folder --entry train.py -- --lr 0.1
     """
     from aifarm.cli import card, render, words
 
     name, _, version = package.partition(":")
+    if entry is not None:
+        made = farm.publish(Path(package), entry=entry, kind="script")
+        name, version = made.name, made.version
     options = {
         "version": version or None,
         "url": location,
         "config": dict(settings),
         "best": dict(best),
         "env": dict(env),
+        "mounts": dict(mounts),
         "data": dict(data),
         **given,
     }

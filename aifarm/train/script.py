@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 
 from aifarm.train.loop import Stopped
 from aifarm.train.package import PackageInvalid
@@ -60,7 +61,10 @@ def _run(work: Path, path: Path) -> None:
             name = ".".join(path.parent.relative_to(work).parts)
             runpy.run_module(name, run_name="__main__", alter_sys=True)
         else:
-            runpy.run_path(str(path), run_name="__main__")
+            main = ModuleType("__main__")  # stays what it is for the program's last threads
+            main.__file__ = str(path)
+            sys.modules["__main__"] = main
+            exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), vars(main))
     except Stopped:
         raise
     except SystemExit as left:

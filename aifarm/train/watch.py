@@ -24,7 +24,7 @@ from aifarm.train.journal import Journal
 PERIOD = 0.25
 WINDOW = 1 << 20
 LINE_CHARACTERS = 4096  # of a line that are searched
-MATCH_SECONDS = 5.0  # of CPU time for the lines of one window
+MATCH_SECONDS = 2.0  # of CPU time for the lines of one window
 FIND_SECONDS = 2.0  # between two looks for new event files
 ATTENDS = "attends"
 """Exists in the run folder of a script that reports, pauses and stops by itself."""
@@ -71,7 +71,11 @@ class LogCurves:
     def __init__(self, path: Path, pattern: str | None) -> None:
         self.progress = 0.0
         self._path = path
-        self._pattern = re.compile(pattern) if pattern else None
+        self._pattern: re.Pattern[str] | None = None
+        try:
+            self._pattern = re.compile(pattern) if pattern else None
+        except re.error as error:  # another Python than the farm's
+            _say(f"progress_from is no regular expression in this Python: {error}")
         self._offset = 0
         self._rest = b""
         self._step = 0
