@@ -233,9 +233,7 @@ class Run:
         the previous checkpoint intact and is told in the log; for the final one it raises
         HostError.
         """
-        self._saved_at = time.monotonic()
-        self._saved_step = self.step
-        self._since_checkpoint = 0.0
+        self.saved()
         if self.rank > 0:
             return
         line = {
@@ -251,6 +249,13 @@ class Run:
             self.settle()
         if final and state.get("model") and checkpoints.export(state["model"], self.folder):
             self._journal.write({"type": "weights"})
+
+    def saved(self) -> None:
+        """To be told, on all ranks, when the code has written a checkpoint of its own: the next
+        one is due a while after it."""
+        self._saved_at = time.monotonic()
+        self._saved_step = self.step
+        self._since_checkpoint = 0.0
 
     def settle(self) -> None:
         """Waits until the latest checkpoint is written."""

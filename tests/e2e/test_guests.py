@@ -1,0 +1,104 @@
+"""Programs without a line of ours on a whole farm: paused, stopped, and killed twice."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from aifarm import Farm, Task
+from aifarm.cli.localfarm import LocalFarm
+
+GUESTS = Path(__file__).parents[2] / "examples" / "guests"
+
+COUNT = """
+import sys, time
+for step in range(1, 100_000):
+    print(f"step {step} loss {1 / step:.6f}")
+    time.sleep(0.005)
+"""
+FROM = r"step (?P<step>\d+) loss (?P<loss>\S+)"
+
+
+def until(task: Task, condition: Callable[[], bool]) -> None:
+    for _ in task.watch():
+        if condition():
+            return
+    raise AssertionError(f"it is over: {task.refresh().status}: {task.info.message}")
+
+
+def steps(task: Task, name: str = "loss") -> list[int]:
+    found: list[int] = task.metrics(names=[name], points=None).get(name, {"step": []})["step"]
+    return found
+
+
+def story(task: Task) -> str:
+    return "\n".join(event.message for event in task.events())
+
+
+def worker(local: LocalFarm, task: Task) -> psutil.Process:
+    """Rank 0's of the latest attempt."""
+    names = f"{task.id}.{task.refresh().attempt}.0"
+    (kept,) = local.data_dir.glob(f"agents/**/runs/{names}/worker.json")
+    return psutil.Process(json.loads(kept.read_text())["pid"])
+
+
+def test_a_guest_is_held_where_it_is_and_goes_on(calm: LocalFarm, farm: Farm) -> None:
+    package = farm.publish(COUNT, name="count", kind="script", entry="train.py")
+    task = farm.submit(package=package, progress_from=FROM)
+    until(task, lambda: len(steps(task)) > 20)
+    assert task.pause().observed == "paused"
+    process = worker(calm, task)
+    assert process.status() == psutil.STATUS_STOPPED
+    held = steps(task)[-1]
+    assert task.resume().observed == "running"
+    until(task, lambda: steps(task)[-1] > held + 100)
+    assert steps(task) == list(range(1, len(steps(task)) + 1))
+    assert "SIGSTOP" in story(task)
+
+    task.pause()
+    assert task.stop().observed == "stopped"
+    assert not process.is_running()
+    assert task.attempt == 1
+    assert not task.checkpoints()
+
+
+POLITE = """
+import signal, sys, time
+def save(number, frame):
+    time.sleep(1)
+    open("saved.txt", "w").close()
+    print("saved on the way out")
+    sys.exit(1)
+signal.signal(signal.SIGTERM, save)
+print("ready")
+time.sleep(600)
+"""
+
+
+def test_a_guest_that_saves_at_sigterm_is_stopped_not_failed(farm: Farm) -> None:
+    package = farm.publish(POLITE, name="polite", kind="script", entry="train.py")
+    task = farm.submit(package=package)
+    assert next(line for line in task.logs(follow=True)) == "ready"
+    assert task.stop().desired == "stopped"
+    task.wait(timeout=30)
+    assert task.refresh().status == "stopped"
+    assert "saved on the way out" in list(task.logs())
+
+
+CHATTY = "for line in range(1_000_000):\n    print('line', line)\n"
+
+
+def test_a_million_lines_keep_their_last_and_say_how_many_are_missing(farm: Farm) -> None:
+    package = farm.publish(CHATTY, name="chatty", kind="script", entry="train.py")
+    task = farm.submit(package=package)
+    task.wait(timeout=60)
+    lines = list(task.logs())
+    assert lines[-100:] == [f"line {number}" for number in range(999_900, 1_000_000)]
+    missing = sum(int(line.split()[1]) for line in lines if line.startswith("[aifarm]"))
+    kept = sum(not line.startswith("[aifarm]") for line in lines)
+    assert missing + kept == 1_000_000
