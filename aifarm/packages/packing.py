@@ -10,6 +10,7 @@ from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from aifarm.packages.archive import verify
+from aifarm.packages.choice import Choice
 from aifarm.packages.manifest import (
     LIMITS,
     MANIFEST,
@@ -39,7 +40,8 @@ def pack(
     origin: Origin | None = None,
     data: Mapping[str, DataRef] | None = None,
 ) -> bytes:
-    """The archive of all files in `folder`, without hidden ones, byte code and an old manifest.
+    """The archive of the files in `folder`, without hidden ones, byte code and an old manifest,
+    what git ignores, and what `.aifarmignore` names.
 
     A symbolic link is packed as what it leads to, which must lie in `folder`. Without `defaults`
     the manifest has those that the entry declares; `data` is what it names, `origin` where the
@@ -145,7 +147,7 @@ def _collect(root: Path, limits: Limits) -> dict[str, Path]:
     """Path in the package to file on disk; within the limits before any file is read."""
     found: dict[str, Path] = {}
     size = 0
-    for path, source in _walk(root, root, ""):
+    for path, source in _walk(root, Choice(root), root, ""):
         found[path] = source
         size += source.stat().st_size
         if len(found) > limits.files or size > limits.archive:
@@ -156,16 +158,16 @@ def _collect(root: Path, limits: Limits) -> dict[str, Path]:
     return found
 
 
-def _walk(root: Path, folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+def _walk(root: Path, choice: Choice, folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
     for item in sorted(folder.iterdir()):
         path = prefix + item.name
-        if _left_out(path, item.name):
+        if _left_out(path, item.name) or not choice.takes(path, item.is_dir()):
             continue
         check_path(path)
         if item.is_symlink():
             _check_link(root, item, path)
         if item.is_dir():
-            yield from _walk(root, item, path + "/")
+            yield from _walk(root, choice, item, path + "/")
         elif item.is_file():
             yield path, item
         else:

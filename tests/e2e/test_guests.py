@@ -1,11 +1,10 @@
 """Programs without a line of ours on a whole farm: paused, stopped, and killed twice."""
 
 import json
-import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -102,3 +101,77 @@ def test_a_million_lines_keep_their_last_and_say_how_many_are_missing(farm: Farm
     missing = sum(int(line.split()[1]) for line in lines if line.startswith("[aifarm]"))
     kept = sum(not line.startswith("[aifarm]") for line in lines)
     assert missing + kept == 1_000_000
+
+
+PROGRAMS: dict[str, dict[str, Any]] = {
+    "argparse": {
+        "entry": "main.py",
+        "args": ["--epochs", 12, "--samples", 20_000, "--workers", 1],
+        "resume_args": ["--resume", "checkpoint.pt"],
+        "outputs": ["checkpoint.pt"],
+        "progress_from": r"Epoch (?P<step>\d+)/(?P<total>\d+)\s+Loss: (?P<loss>\S+)"
+        r"\s+Accuracy: (?P<accuracy>\S+)",
+        "kills": (3, 6),
+        "resumed": "=> loading checkpoint",
+        "last": 12,
+    },
+    "config_files": {
+        "entry": "train.py",
+        "args": ["config/tiny.py", "--max_iters=1500"],
+        "resume_args": ["--init_from=resume"],
+        "outputs": ["out/*"],
+        "progress_from": r"iter (?P<step>\d+): loss (?P<loss>[\d.]+), time (?P<ms>[\d.]+)ms",
+        "kills": (300, 700),
+        "resumed": "Resuming training from out",
+        "last": 1500,
+    },
+    "torchrun": {
+        "entry": "train.py",
+        "args": [40, 1, "--samples", 8192],
+        "outputs": ["snapshot.pt"],
+        "progress_from": r"Epoch (?P<step>\d+)/(?P<total>\d+) \| Loss: (?P<loss>\S+)",
+        "kills": (5, 15),
+        "resumed": "Resuming training from snapshot",
+        "last": 40,
+        "distributed": True,
+        "n_clients": 2,
+    },
+    "hugging_face": {
+        "entry": "run.py",
+        "args": "--output_dir out --max_steps 1000 --logging_steps 10 --save_steps 100 "
+        "--save_total_limit 2 --report_to tensorboard".split(),
+        "outputs": ["out/**"],
+        "kills": (250, 500),
+        "resumed": "Checkpoint detected, resuming",
+        "last": 1000,
+        "name": "train/loss",
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("style", PROGRAMS)
+def test_a_program_killed_twice_ends_with_its_curves_and_files(
+    calm: LocalFarm, farm: Farm, style: str
+) -> None:
+    options = dict(PROGRAMS[style])
+    entry, kills, resumed, last, name = (
+        options.pop(key, "loss") for key in ("entry", "kills", "resumed", "last", "name")
+    )
+    package = farm.publish(GUESTS / style, name=f"guest-{style}", kind="script", entry=entry)
+    task = farm.submit(package=package, max_retries=2, **options)
+    for attempt, step in enumerate(kills, 1):
+
+        def reached(attempt: int = attempt, step: int = step) -> bool:
+            return task.refresh().attempt == attempt and max(steps(task, name), default=0) >= step
+
+        until(task, reached)
+        worker(calm, task).send_signal(signal.SIGKILL)
+    task.wait(timeout=120)
+    assert task.attempt == 3
+    assert steps(task, name)[-1] == last
+    assert task.progress == 100.0
+    assert name in task.metrics_latest
+    for attempt in (2, 3):
+        assert any(resumed in line for line in task.logs(attempt=attempt))

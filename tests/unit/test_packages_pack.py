@@ -255,3 +255,34 @@ def test_the_manifest_has_the_defaults_that_the_entry_declares(source, expected)
 def test_defaults_that_are_named_count_instead():
     packed = pack_source("defaults = {'a': 1}\n", "p", "1", defaults={"b": 2})
     assert verify(packed).defaults == {"b": 2}
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=x", "-c", "user.email=x@y"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def packed(folder):
+    return set(verify(pack(folder, "m", "1")).files)
+
+
+def test_a_repository_is_packed_as_git_has_it(folder):
+    write(folder, {"data/big.bin": b"x", "lib/a.py": b"", ".gitignore": b"data/\n", "old.py": b""})
+    (folder / "linked").symlink_to("lib")
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    write(folder, {"new.py": b""})
+    (folder / "old.py").unlink()
+    assert packed(folder) == {"model.py", "lib/a.py", "linked/a.py", "new.py"}
+
+
+def test_a_folder_that_git_ignores_as_a_whole_is_packed_as_it_is(tmp_path, folder):
+    write(tmp_path, {".gitignore": b"model/\n"})
+    git(tmp_path, "init", "-q")
+    assert packed(folder) == {"model.py"}
+
+
+def test_aifarmignore_leaves_out_what_it_names(folder):
+    files = {"runs/1/log": b"", "runs/keep.txt": b"", "a.ckpt": b"", "sub/a.ckpt": b"", "b.py": b""}
+    write(folder, files | {".aifarmignore": b"# weights\n*.ckpt\nruns/*\n!runs/keep.txt\n"})
+    assert packed(folder) == {"model.py", "b.py", "runs/keep.txt"}
