@@ -1,4 +1,4 @@
-"""A guest: a script without a line of ours. What it cannot do by itself is done to it by signals."""
+"""A guest: a script without a line of ours. What it cannot do by itself, signals do to it."""
 
 import signal
 from pathlib import Path

@@ -138,8 +138,10 @@ PROGRAMS: dict[str, dict[str, Any]] = {
     },
     "hugging_face": {
         "entry": "run.py",
-        "args": "--output_dir out --max_steps 1000 --logging_steps 10 --save_steps 100 "
-        "--save_total_limit 2 --report_to tensorboard".split(),
+        "args": [
+            *("--output_dir", "out", "--max_steps", 1000, "--logging_steps", 10),
+            *("--save_steps", 100, "--save_total_limit", 2, "--report_to", "tensorboard"),
+        ],
         "outputs": ["out/**"],
         "kills": (250, 500),
         "resumed": "Checkpoint detected, resuming",

@@ -84,6 +84,8 @@ BODIES: dict[str, tuple[bytes, str, str]] = {
     "negative memory": (task(requirements={"min_ram": -1}), "requirements.min_ram", "int >= 0"),
     "several without distributed": (task(n_clients=2), "distributed", "true"),
     "a value in two places": (task(epochs=1, config={"epochs": 2}), "config.epochs", "absent"),
+    "no regular expression": (task(progress_from="("), "progress_from", "group"),
+    "a pattern that finds nothing": (task(progress_from=r"step \d+"), "progress_from", "group"),
     "a url of a file": (task(url="file:///etc/passwd"), "url", "http"),
 }
 

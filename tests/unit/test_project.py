@@ -119,8 +119,8 @@ def test_nothing_names_a_package_index(name: str) -> None:
         ("aifarm.wire", {"msgspec"}),
         ("aifarm.core", {"msgspec"}),
         ("aifarm.app", {"msgspec"}),
-        ("aifarm.packages", {"msgspec"}),
-        ("aifarm.train", {"safetensors", "torch"}),
+        ("aifarm.packages", {"msgspec", "pathspec"}),
+        ("aifarm.train", {"safetensors", "tensorboard", "torch", "transformers"}),
     ],
 )
 def test_who_stands_on_what_of_others(package: str, allowed: set[str]) -> None:

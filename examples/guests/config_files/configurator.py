@@ -6,7 +6,7 @@ from ast import literal_eval
 for arg in sys.argv[1:]:
     if "=" not in arg:
         print(f"Overriding config with {arg}:")
-        exec(open(arg).read())
+        exec(open(arg).read())  # noqa: SIM115
     else:
         key, val = arg.split("=", 1)
         key = key.removeprefix("--")
@@ -16,6 +16,7 @@ for arg in sys.argv[1:]:
             attempt = literal_eval(val)
         except (SyntaxError, ValueError):
             attempt = val
-        assert type(attempt) is type(globals()[key]), f"{key} is a {type(globals()[key])}"
+        if type(attempt) is not type(globals()[key]):
+            raise ValueError(f"{key} is a {type(globals()[key])}")
         print(f"Overriding: {key} = {attempt}")
         globals()[key] = attempt

@@ -17,9 +17,9 @@ learning_rate = 1e-2
 max_iters = 200
 seed = 1337
 
-exec(open("configurator.py").read())
+exec(open("configurator.py").read())  # noqa: SIM115
 
-text = open("input.txt").read() if os.path.exists("input.txt") else "to be or not to be, " * 200
+text = "to be or not to be, that is the question, " * 100
 letters = sorted(set(text))
 data = torch.tensor([letters.index(letter) for letter in text])
 os.makedirs(out_dir, exist_ok=True)

@@ -36,9 +36,7 @@ def main():
         last = get_last_checkpoint(training_args.output_dir)
         if last:
             print(f"Checkpoint detected, resuming training at {last}.")
-    config = GPT2Config(
-        vocab_size=64, n_positions=16, n_embd=model_args.width, n_layer=1, n_head=2
-    )
+    config = GPT2Config(vocab_size=64, n_positions=16, n_embd=model_args.width, n_layer=1, n_head=2)
     trainer = Trainer(
         model=GPT2LMHeadModel(config),
         args=training_args,

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed import destroy_process_group, init_process_group
-from torch.nn.parallel import DistributedDataParallel as DDP
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
@@ -35,7 +35,9 @@ class Trainer:
         if os.path.exists(snapshot_path):
             print("Loading snapshot")
             self._load_snapshot(snapshot_path)
-        self.model = DDP(self.model, device_ids=[self.local_rank] if cuda else None)
+        self.model = DistributedDataParallel(
+            self.model, device_ids=[self.local_rank] if cuda else None
+        )
 
     def _load_snapshot(self, path):
         snapshot = torch.load(path, map_location=self.device)
