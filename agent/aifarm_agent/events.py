@@ -259,7 +259,10 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
+    """`how`: in one sentence, where the code did not do it by itself."""
+
     step: int | None = None
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)

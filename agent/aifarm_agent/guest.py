@@ -9,6 +9,7 @@ from aifarm_agent.processes import Process, kill_session, signal_leader
 
 UNPAUSED_SECONDS = 5.0
 """How long the ranks of a gang may take to show that their code pauses by itself."""
+LEFT = "Stopped by SIGTERM: it begins again, with its outputs."
 HELD = "Held by SIGSTOP: it goes on where it is, and keeps its memory until then."
 
 

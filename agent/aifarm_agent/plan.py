@@ -51,15 +51,20 @@ class Plan(NamedTuple):
     resume: Path | None
     data: Mapping[str, Found]
 
-    def _arguments(self, key: RankKey) -> list[str]:
+    def _arguments(self, key: RankKey, kept: bool) -> list[str]:
         """Of the script's command line."""
         if not self.task.farm:
             return []
         program = self.task.farm.program
-        return [*program.args, *(program.resume_args if key.attempt > 1 else ())]
+        # Where nothing was kept of what it writes, there is nothing to resume from.
+        resumes = key.attempt > 1 and (kept or not program.outputs)
+        return [*program.args, *(program.resume_args if resumes else ())]
 
-    def task_file(self, key: RankKey) -> dict[str, Any]:
-        """What the worker finds in task.json, but for its sockets and desired state."""
+    def task_file(self, key: RankKey, kept: bool) -> dict[str, Any]:
+        """What the worker finds in task.json, but for its sockets and desired state.
+
+        `kept`: whether it finds outputs of an earlier attempt.
+        """
         farm = self.task.farm
         return {
             **key._asdict(),
@@ -70,7 +75,7 @@ class Plan(NamedTuple):
             "package": msgspec.structs.asdict(farm.package) if farm else {},
             "package_dir": str(self.package.folder),
             "config": self.task.config,
-            "args": self._arguments(key),
+            "args": self._arguments(key, kept),
             "progress_from": farm.program.progress_from if farm else None,
             "outputs": farm.program.outputs if farm else [],
             "resume": str(self.resume) if self.resume else None,

@@ -231,6 +231,9 @@ class Roster:
         self._outbox.append(rank.key, told)
         return []
 
+    def _cannot_pause(self, rank: Rank, report: events.CannotPause) -> list[Effect]:
+        return []
+
     def _written(self, rank: Rank, report: events.CheckpointWritten) -> list[Effect]:
         if rank.state in OVER or rank.reason == "withdrawn":
             return []
@@ -333,6 +336,7 @@ class Roster:
         events.Started: _observed,
         events.Running: _observed,
         events.Paused: _observed,
+        events.CannotPause: _cannot_pause,
         events.CheckpointWritten: _written,
         events.CheckpointStored: _stored,
         events.CheckpointDropped: _dropped,

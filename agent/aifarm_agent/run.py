@@ -13,7 +13,7 @@ from typing import Any
 
 from aifarm.wire.types import DesiredState
 from aifarm_agent.events import Died, End, Failed, Finished, Mark, RankKey, Report, Stopped
-from aifarm_agent.guest import Guest
+from aifarm_agent.guest import LEFT, Guest
 from aifarm_agent.journal import Journal
 from aifarm_agent.logtail import LogTail
 from aifarm_agent.plan import CHECKPOINT_SECONDS
@@ -192,7 +192,7 @@ class Run:
         if self.worker is not None:
             kill_session(self.worker, signal.SIGKILL)  # what it started and left behind
         if self.guest and self.guest.terminated:
-            return Stopped(), self.last[1] if self.last else None
+            return Stopped(how=LEFT), self.last[1] if self.last else None
         if self.last is not None:
             end, mark = self.last
             if isinstance(end, Finished):

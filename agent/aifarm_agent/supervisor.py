@@ -291,7 +291,8 @@ class Supervisor:
             locks = await self._gpus.locks.claim(run.key, gpus)
             interface = gang.interface_of(self._address()) if endpoint else None
             env = gang.environment(run.key, plan.task, gpus, endpoint, interface)
-            task = {**plan.task_file(run.key), "gpus": gpus, "gpu_locks": locks}
+            kept = any(path.is_file() for path in (run.folder / "outputs").rglob("*"))
+            task = {**plan.task_file(run.key, kept), "gpus": gpus, "gpu_locks": locks}
             run.write_task(run.desired or desired, task)
             spawned = await self._warm.ask("spawn", run_dir=str(run.folder), env=env)
             run.spawned(Process(spawned["pid"], spawned["start_time"]))

@@ -79,6 +79,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_guest_that_saves_at_sigterm_is_stopped_not_failed(farm: Farm) -> None:
     package = farm.publish(POLITE, name="polite", kind="script", entry="train.py")
     task = farm.submit(package=package)
@@ -92,6 +93,7 @@ def test_a_guest_that_saves_at_sigterm_is_stopped_not_failed(farm: Farm) -> None
 CHATTY = "for line in range(1_000_000):\n    print('line', line)\n"
 
 
+@pytest.mark.slow
 def test_a_million_lines_keep_their_last_and_say_how_many_are_missing(farm: Farm) -> None:
     package = farm.publish(CHATTY, name="chatty", kind="script", entry="train.py")
     task = farm.submit(package=package)
@@ -101,6 +103,19 @@ def test_a_million_lines_keep_their_last_and_say_how_many_are_missing(farm: Farm
     missing = sum(int(line.split()[1]) for line in lines if line.startswith("[aifarm]"))
     kept = sum(not line.startswith("[aifarm]") for line in lines)
     assert missing + kept == 1_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["os._exit(0)", "os.execv('/bin/true', ['true'])"])
+def test_a_guest_that_leaves_without_a_word_is_judged_by_its_exit_status(
+    farm: Farm, way: str
+) -> None:
+    source = f"import os\nprint('loss 0.5', flush=True)\n{way}\n"
+    package = farm.publish(source, name="leaver", kind="script", entry="train.py")
+    task = farm.submit(package=package, progress_from=r"loss (?P<loss>\S+)")
+    task.wait(timeout=30)
+    assert task.info.status == "completed"
+    assert task.metrics_latest == {"loss": 0.5}
 
 
 PROGRAMS: dict[str, dict[str, Any]] = {
@@ -177,3 +192,37 @@ def test_a_program_killed_twice_ends_with_its_curves_and_files(
     assert name in task.metrics_latest
     for attempt in (2, 3):
         assert any(resumed in line for line in task.logs(attempt=attempt))
+
+
+GANG = """
+import os, sys, time
+import torch.distributed as dist
+dist.init_process_group("gloo")
+print("begins", len(sys.argv), os.path.exists("kept.txt"))
+open("kept.txt", "w").close()
+for step in range(1, 100_000):
+    dist.barrier()
+    print(f"step {step} loss {1 / step:.6f}")
+    time.sleep(0.005)
+"""
+
+
+@pytest.mark.slow
+def test_a_gang_of_guests_leaves_its_clients_when_paused(farm: Farm) -> None:
+    package = farm.publish(GANG, name="gang", kind="script", entry="train.py")
+    task = farm.submit(
+        package=package,
+        progress_from=FROM,
+        distributed=True,
+        n_clients=2,
+        outputs=["kept.txt"],
+        resume_args=["--resume"],
+    )
+    until(task, lambda: len(steps(task)) > 5)
+    task.pause()
+    until(task, lambda: task.refresh().status == "paused" and not task.info.clients)
+    assert "SIGTERM" in story(task)
+    task.resume()
+    until(task, lambda: task.refresh().attempt == 2 and bool(list(task.logs())))
+    assert next(line for line in task.logs() if "begins" in line) == "begins 2 True"
+    task.stop()
