@@ -30,8 +30,11 @@ def progress_messages(
     return first + second, lost_first + lost_second
 
 
-def log_messages(key: RankKey, lines: Iterable[str]) -> Iterator[TaskLog]:
-    """The lines in order, at most LOG_LINES and about LOG_BYTES in each message."""
+def log_messages(
+    key: RankKey, lines: Iterable[str], open_line: str | None = None
+) -> Iterator[TaskLog]:
+    """The lines in order, at most LOG_LINES and about LOG_BYTES in each message; with the last
+    `open_line`, where it is not None."""
     batch: list[str] = []
     size = 0
     for line in lines:
@@ -41,8 +44,8 @@ def log_messages(key: RankKey, lines: Iterable[str]) -> Iterator[TaskLog]:
             batch, size = [], 0
         batch.append(line)
         size += length
-    if batch:
-        yield TaskLog(**key._asdict(), lines=batch)
+    if batch or open_line is not None:
+        yield TaskLog(**key._asdict(), lines=batch, open=open_line or "")
 
 
 def output_messages(key: RankKey, collected: OutputsCollected) -> list[TaskOutputs]:

@@ -192,7 +192,10 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class LogLines:
+    """`open`: what the line after them, which has not ended, shows so far."""
+
     lines: list[str]
+    open: str = ""
 
 
 @dataclass(frozen=True, slots=True)

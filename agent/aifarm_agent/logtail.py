@@ -9,6 +9,7 @@ LINE = 8 << 10
 WINDOW = 64 << 10
 LAST = 1 << 20
 """Bytes by which the reader may be behind; what is before them is left out, and that is said."""
+OPEN_SECONDS = 1.0
 COUNTED = 256 << 20
 """Bytes left out at once whose lines are counted; of more only the size is said."""
 
@@ -64,6 +65,16 @@ class LogTail:
     def __init__(self, path: Path, mark: Mark | None) -> None:
         self._path = path
         self._offset = mark.offset if mark else 0
+        self.open = ""  # what the line that has not ended shows so far
+        self._told = ""
+        self._told_at = 0.0
+
+    def news(self, now: float) -> bool:
+        """Whether it is time to tell `open`: it has changed, and was not told just now."""
+        if self.open == self._told or now < self._told_at + OPEN_SECONDS:
+            return False
+        self._told, self._told_at = self.open, now
+        return True
 
     def read(self, final: bool = False) -> tuple[list[str], Mark]:
         """The next lines, about WINDOW bytes; with `final` all that is left.
@@ -83,6 +94,7 @@ class LogTail:
             data = b""
         lines, taken = cut(data, final)
         self._offset += taken
+        self.open = _text(data[taken : taken + LINE])
         return skipped + lines, Mark("log", 1, self._offset)
 
     def _skip(self, file: IO[bytes], goal: int) -> str:

@@ -92,8 +92,8 @@ class Rank:
     long its task wants to be held at most; `held_since`: when the session saw it held.
 
     `keeps`: files of it are still to be collected, at the latest when its worker is gone.
-    `points`, `lines` and `marks` were reported and are not in the outbox yet; `saved` is the memo
-    that is.
+    `points`, `lines`, `open_line` and `marks` were reported and are not in the outbox yet; `saved`
+    is the memo that is.
     """
 
     key: RankKey
@@ -109,6 +109,7 @@ class Rank:
     progress: float = 0.0
     points: list[Points] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    open_line: str | None = None
     marks: dict[str, Mark] = field(default_factory=dict)
     saved: bytes = b""
     hold_seconds: float | None = None

@@ -140,6 +140,7 @@ class Roster:
             return []
         if isinstance(report, events.LogLines):
             rank.lines += report.lines
+            rank.open_line = report.open
             return []
         self.flush(rank)
         effects = self._REPORTS[type(report)](self, rank, report)
@@ -155,11 +156,11 @@ class Roster:
             for progress in messages:
                 self._outbox.append(rank.key, progress)
             self._outbox.drop(rank.key, lost + sum(batch.dropped for batch in rank.points))
-        for lines in log_messages(rank.key, rank.lines):
+        for lines in log_messages(rank.key, rank.lines, rank.open_line):
             self._outbox.append(rank.key, lines)
         for mark in rank.marks.values():
             self._outbox.mark(rank.key, mark)
-        rank.points, rank.lines, rank.marks = [], [], {}
+        rank.points, rank.lines, rank.open_line, rank.marks = [], [], None, {}
         self._save(rank)
 
     def greet(self, rank: Rank) -> list[Effect]:

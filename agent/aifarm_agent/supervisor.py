@@ -191,8 +191,8 @@ class Supervisor:
             items += self._noted(run, report, mark)
         if self._desk.wants_log(run.key) and not gone:
             lines, mark = run.log.read()
-            if lines:
-                items.append((events.LogLines(lines), mark))
+            if run.log.news(self._loop.time()) or lines:
+                items.append((events.LogLines(lines, run.log.open), mark))
         if found:
             self._loop.call_soon(self._look, run)  # there may be more
         elif gone:

@@ -185,12 +185,12 @@ class Draft:
     def add_points(self, key: RankKey, points: Points) -> None:
         self._points.append((key, points))
 
-    def add_log(self, key: RankKey, lines: list[str]) -> None:
+    def add_log(self, key: RankKey, lines: list[str], open_line: str = "") -> None:
         first = self.log_lengths.get(key)
         if first is None:
             first = self.store.log_length(key)
         self.farm.ledger.put(self.log_lengths, key, first + len(lines))
-        self._logs.append(LogLines(key, first, tuple(lines)))
+        self._logs.append(LogLines(key, first, tuple(lines), open_line))
 
     def package(self, name: str, version: str) -> PackageRecord | None:
         """Published packages never change, so those asked for stay in memory."""

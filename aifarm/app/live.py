@@ -160,7 +160,7 @@ class Feed:
         for lines in changes.logs:
             key, total = lines.key, lines.first + len(lines.lines)
             if readers := self._following(f"task:{key.task_id}"):
-                grown = live.LinesAdded(key.task_id, key.attempt, key.rank, total)
+                grown = live.LinesAdded(*key, total, lines.open)
                 self._put(readers, ("log", f"{key}"), grown, urgent=False)
 
     def _following(self, *topics: str) -> set[Mailbox]:

@@ -179,7 +179,7 @@ def _resumed(key: RankKey, step: int | None, found: Resumed) -> Note:
 
 
 def _log(draft: Draft, key: RankKey, message: TaskLog) -> list[ServerMessage]:
-    draft.add_log(key, message.lines)
+    draft.add_log(key, message.lines, message.open)
     return []
 
 

@@ -240,11 +240,15 @@ class TokenRecord(Struct, frozen=True):
 
 
 class LogLines(Struct, frozen=True):
-    """Consecutive lines of one rank's output; `first` numbers from 0 within (attempt, rank)."""
+    """Consecutive lines of one rank's output; `first` numbers from 0 within (attempt, rank).
+
+    `open`: of the line after them, what there is so far; it is not stored.
+    """
 
     key: RankKey
     first: int
     lines: tuple[str, ...]
+    open: str = ""
 
 
 class SummaryRecord(Struct, frozen=True):

@@ -215,9 +215,13 @@ class TaskState(AboutRank, tag="task_state", frozen=True, kw_only=True):
 
 
 class TaskLog(AboutRank, tag="task_log", frozen=True, kw_only=True):
-    """Lines of the worker's output, in order, without line ends."""
+    """Lines of the worker's output, in order, without line ends.
+
+    `open`: what the line after them shows so far, such as a progress bar; it is told, not kept.
+    """
 
     lines: list[str]
+    open: str = ""
 
 
 class TaskCheckpoint(AboutRank, tag="task_checkpoint", frozen=True, kw_only=True):

@@ -80,12 +80,14 @@ class PointsAdded(FromServer, frozen=True, tag="points"):
 
 
 class LinesAdded(FromServer, frozen=True, tag="log"):
-    """The rank's log has grown to `total` lines; the log route has them."""
+    """The rank's log has grown to `total` lines; the log route has them. `open`: what the next
+    line, which has not ended, shows so far, such as a progress bar: at most every second."""
 
     task_id: str
     attempt: int
     rank: int
     total: int
+    open: str = ""
 
 
 class Refused(FromServer, frozen=True, tag="error"):

@@ -177,6 +177,35 @@ def test_of_a_progress_bar_the_last_state_remains():
     assert cut(b"10%\r50%\r100%\r\ndone\n", final=False) == (["100%", "done"], 19)
 
 
+def test_a_bar_in_progress_is_one_open_line_that_is_told_now_and_then(tmp_path):
+    log = tmp_path / "log"
+    tail = LogTail(log, None)
+    log.write_bytes(b"begins\n" + b"".join(b"\r%d%%" % n for n in range(100)))
+    lines, mark = tail.read()
+    assert (lines, tail.open) == (["begins"], "99%")
+    assert [tail.news(now) for now in (10.0, 10.5, 11.5)] == [True, False, False]
+    with log.open("ab") as file:
+        file.write(b"\r100%")
+    assert tail.read()[0] == []
+    assert [tail.news(now) for now in (10.9, 11.1)] == [False, True]
+    assert LogTail(log, mark).read(final=True)[0] == ["100%"]
+    with log.open("ab") as file:
+        file.write(b"\r\ndone\n")
+    assert tail.read()[0] == ["100%", "done"]
+    assert tail.open == ""
+
+
+def test_a_reader_far_behind_goes_on_near_the_end_and_counts_what_it_left_out(tmp_path):
+    (tmp_path / "log").write_text("".join(f"{n}\n" for n in range(300_000)))
+    tail = LogTail(tmp_path / "log", None)
+    lines, _ = tail.read()
+    missing = int(lines[0].split()[1])
+    assert lines[1] == str(missing)
+    while new := tail.read()[0]:
+        lines += new
+    assert [int(line) for line in lines[1:]] == list(range(missing, 300_000))
+
+
 def test_a_line_without_end_is_told_at_the_end_only(tmp_path):
     (tmp_path / "log").write_text("one\ntw")
     tail = LogTail(tmp_path / "log", None)
