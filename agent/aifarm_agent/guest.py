@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 from aifarm.wire.types import DesiredState
-from aifarm_agent.events import CannotPause, Paused, Report, Running
+from aifarm_agent.events import CannotPause, End, Finished, Paused, Report, Running
 from aifarm_agent.processes import Process, kill_session, signal_leader
 
 UNPAUSED_SECONDS = 5.0
@@ -34,6 +34,13 @@ class Guest:
     def terminated(self) -> bool:
         """Whether it was told to end; what it then did is no success and no failure."""
         return (self._folder / "terminated").exists()
+
+    def left(self, desired: DesiredState | None, end: End | None) -> bool:
+        """Whether its end is our doing: it was terminated, or a peer that is to pause was."""
+        if self.terminated:
+            return True
+        pausing = desired == "paused" and not self._alone and not self.attends
+        return pausing and not isinstance(end, Finished)
 
     def steer(self, worker: Process, desired: DesiredState, now: float) -> Report | None:
         """Holds it, or lets it go on. Returns what is so then, if it was not before."""

@@ -191,7 +191,7 @@ class Run:
         """How it ended, once it is gone and its journal was read to the end."""
         if self.worker is not None:
             kill_session(self.worker, signal.SIGKILL)  # what it started and left behind
-        if self.guest and self.guest.terminated:
+        if self.guest and self.guest.left(self.desired, self.last[0] if self.last else None):
             return Stopped(how=LEFT), self.last[1] if self.last else None
         if self.last is not None:
             end, mark = self.last

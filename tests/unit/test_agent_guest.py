@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from aifarm_agent.events import CannotPause, Paused, Running
+from aifarm_agent.events import CannotPause, Failed, Finished, Paused, Running
 from aifarm_agent.guest import UNPAUSED_SECONDS, Guest
 from aifarm_agent.processes import look
 
@@ -95,6 +95,15 @@ def test_ranks_of_a_gang_are_not_held(worker, tmp_path):
     assert guest.steer(worker.known, "paused", 10) is None
     assert guest.steer(worker.known, "paused", 10 + UNPAUSED_SECONDS) == CannotPause()
     assert psutil.STATUS_STOPPED not in worker.states()
+
+
+def test_a_rank_whose_peer_went_first_was_paused_like_it(tmp_path):
+    guest = Guest(tmp_path, alone=False, begun=True)
+    assert guest.left("paused", Failed("peers_lost", "rank 1 lost contact with its peers"))
+    assert guest.left("paused", None)
+    assert not guest.left("paused", Finished({}))
+    assert not guest.left("running", Failed("user_error", "No."))
+    assert not Guest(tmp_path, alone=True, begun=True).left("paused", Failed("user_error", "No."))
 
 
 def test_what_attends_is_left_to_itself(worker, tmp_path):
