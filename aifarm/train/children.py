@@ -1,4 +1,4 @@
-"""Processes forked by the warm process: what every one of them does first."""
+"""Processes forked by the warm process: what every one of them does first, and how it is ended."""
 
 from __future__ import annotations
 
@@ -9,10 +9,25 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Callable
+from typing import Callable, NamedTuple
+
+from aifarm.train import control
+from aifarm.train.journal import Doorbell
+from aifarm.train.watch import ATTENDS
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)  # loaded before the fork
+
+
+class Child(NamedTuple):
+    """A forked process and what its run folder says."""
+
+    run_dir: Path
+    pid: int
+    start_time: int
+    doorbell: str
+    control: str
+    kind: str
 
 
 def fork(log: Path, environment: dict[str, str], body: Callable[[], int], keep: int = -1) -> int:
@@ -43,6 +58,22 @@ def start_time(pid: int) -> int:
     """When the process began, in clock ticks since boot: with the pid it names a process."""
     stat = Path(f"/proc/{pid}/stat").read_text()
     return int(stat.rpartition(")")[2].split()[19])  # field 22; the name may hold spaces
+
+
+def ring(worker: Child) -> None:
+    """Tells the agent that the worker's run folder has news."""
+    with contextlib.closing(Doorbell(worker.doorbell)) as bell:
+        bell.ring()
+
+
+def stop(worker: Child) -> None:
+    """Has a worker stop: at a step boundary, or by a signal where it attends to nothing."""
+    control.send(worker.control, control.STOPPED)
+    if worker.kind == "script" and not (worker.run_dir / ATTENDS).exists():
+        with contextlib.suppress(OSError):  # it, or its folder, has gone
+            (worker.run_dir / "terminated").touch()
+            for number in (signal.SIGTERM, signal.SIGCONT):
+                os.kill(worker.pid, number)
 
 
 def _detach(parent: int, log: Path, keep: int) -> None:

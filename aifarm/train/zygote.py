@@ -28,11 +28,11 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 
-from aifarm.train import children, control, watch, worker
+from aifarm.train import children, watch, worker
+from aifarm.train.children import Child
 from aifarm.train.distributed import serve_store
-from aifarm.train.journal import Doorbell
 from aifarm.train.preload import preload
 
 IDLE_SECONDS = 30.0
@@ -42,17 +42,6 @@ LINE_BYTES = 2**20
 
 class Refused(Exception):
     """A request that cannot be met; the message is the answer."""
-
-
-class Child(NamedTuple):
-    """A forked process and what its run folder says."""
-
-    run_dir: Path
-    pid: int
-    start_time: int
-    doorbell: str
-    control: str
-    kind: str
 
 
 class WarmProcess:
@@ -103,7 +92,7 @@ class WarmProcess:
         if self._workers:
             if self._is_orphan():
                 for worker in self._workers.values():
-                    stop(worker)
+                    children.stop(worker)
             return False
         if self._ending or self._is_orphan():
             return True
@@ -265,7 +254,7 @@ class WarmProcess:
                 watched = self._watchers.pop(pid)
                 with contextlib.suppress(OSError):
                     (watched.run_dir / "watching").unlink()
-                ring(watched)
+                children.ring(watched)
             else:
                 self._stores = {run: store for run, store in self._stores.items() if store != pid}
 
@@ -284,23 +273,7 @@ class WarmProcess:
         with contextlib.suppress(OSError):  # the agent has removed the folder: it knows
             temporary.write_text(json.dumps(exit_line))
             os.replace(temporary, worker.run_dir / "exit.json")
-        ring(worker)
-
-
-def ring(worker: Child) -> None:
-    """Tells the agent that the worker's run folder has news."""
-    with contextlib.closing(Doorbell(worker.doorbell)) as bell:
-        bell.ring()
-
-
-def stop(worker: Child) -> None:
-    """Has a worker stop: at a step boundary, or by a signal where it attends to nothing."""
-    control.send(worker.control, control.STOPPED)
-    if worker.kind == "script" and not (worker.run_dir / watch.ATTENDS).exists():
-        with contextlib.suppress(OSError):  # it, or its folder, has gone
-            (worker.run_dir / "terminated").touch()
-            for number in (signal.SIGTERM, signal.SIGCONT):
-                os.kill(worker.pid, number)
+        children.ring(worker)
 
 
 def listen(path: str) -> socket.socket:
