@@ -170,13 +170,13 @@ def ending(rank: Rank, end: End) -> Ending:
     if rank.reason == "owner_returned":
         return Ending("stopped", "owner_returned", "The agent was stopped by its owner.")
     if rank.reason == "vacated":
-        return Ending("stopped", "vacated")
+        return Ending("stopped", "vacated", end.how if isinstance(end, Stopped) else "")
     if rank.reason == "server_away":
         return Ending("stopped", "owner_returned", "The server was away for too long.")
     if rank.desired == "stopped":
         return Ending("stopped", "stopped")
-    if isinstance(end, Stopped) and rank.state == "paused":  # its gang vacates: all ranks agreed
-        return Ending("stopped", "vacated")
+    if isinstance(end, Stopped) and "paused" in (rank.state, rank.desired):  # its gang vacates
+        return Ending("stopped", "vacated", end.how)
     if isinstance(end, Stopped):
         return Ending("stopped", "owner_returned", "The worker stopped, as its agent was away.")
     return _died(end)

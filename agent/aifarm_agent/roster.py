@@ -233,7 +233,7 @@ class Roster:
         return []
 
     def _cannot_pause(self, rank: Rank, report: events.CannotPause) -> list[Effect]:
-        return []
+        return self.leave(rank, "vacated") if rank.desired == "paused" else []
 
     def _written(self, rank: Rank, report: events.CheckpointWritten) -> list[Effect]:
         if rank.state in OVER or rank.reason == "withdrawn":

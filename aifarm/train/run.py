@@ -61,7 +61,7 @@ class Run:
         self.progress = 0.0
         self.seconds_before = 0.0  # of training, in earlier attempts
         self.time_is_up = False
-        self.stopping = False  # whether the code was told to stop
+        self.stopping = False  # whether `should_stop` has said so
 
         self._checkpoints = folder / "checkpoints"
         self._journal = journal or NoJournal()

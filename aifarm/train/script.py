@@ -69,7 +69,8 @@ def _run(work: Path, path: Path) -> None:
         raise
     except SystemExit as left:
         if left.code not in (None, 0):
-            raise Failed(f"{sys.argv[0]} ended with exit status {left.code}") from left
+            entry = path.relative_to(work)
+            raise Failed(f"{entry} ended with exit status {left.code}") from left
 
 
 def _forget_the_warm_process() -> None:
