@@ -87,6 +87,7 @@ def test_a_worker_trains_and_its_exit_is_recorded(warm, tiny):
         "started",
         "running",
         "checkpoint",
+        "weights",
         "finished",
     ]
 
