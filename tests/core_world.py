@@ -10,8 +10,10 @@ from msgspec.structs import replace
 
 from aifarm.core.client import NOTHING, Client, HeldRank, Hold, Outcome, Verdict
 from aifarm.core.farm import Farm
-from aifarm.core.placement import PATIENCE, Capacity, Usage, class_of, queue_key
+from aifarm.core.placement import PATIENCE, Usage, queue_key
+from aifarm.core.room import Capacity, class_of
 from aifarm.core.task import (
+    OWN,
     Assign,
     Cause,
     Checkpointed,
@@ -20,6 +22,7 @@ from aifarm.core.task import (
     DesiredSet,
     EndpointOpened,
     Launch,
+    Look,
     Note,
     Observed,
     Phase,
@@ -61,7 +64,7 @@ class GangStart:
     endpoint: tuple[str, int]
 
 
-ToClient = TaskMessage | Ack | Welcome | GangStart | Steer | Withdraw
+ToClient = TaskMessage | Ack | Welcome | GangStart | Steer | Withdraw | Look
 
 
 # ---------------------------------------------------------------- clients
@@ -87,6 +90,8 @@ class Worker:
 class Agent:
     name: str
     capacity: Capacity
+    environments: dict[str, str] = field(default_factory=dict)
+    readable: frozenset[str] = frozenset()
     connected: bool = False
     welcome: bool = False
     inbox: deque[ToClient] = field(default_factory=deque)
@@ -143,6 +148,9 @@ class World:
     def _dispatch(self, command: Command) -> None:
         client = self.clients[command.client_id]
         if not client.connected:
+            return
+        if isinstance(command, Look):
+            client.inbox.append(command)
             return
         task = self.farm.tasks.get(command.key.task_id)
         current = task is not None and task.attempt == command.key.attempt
@@ -214,7 +222,9 @@ class World:
         told: list[Welcome] = []
 
         def hello() -> Outcome:
-            outcome, verdicts = self.farm.join(client.name, client.capacity, held, self.now)
+            outcome, verdicts = self.farm.join(
+                client.name, client.capacity, held, self.now, environments=client.environments
+            )
             assert {verdict.key for verdict in verdicts} == client.ranks.keys()
             told.append(Welcome(verdicts))
             return outcome
@@ -239,6 +249,9 @@ class World:
             self._page_obeys(client, message)
             return
         match message:
+            case Look(paths=paths):
+                seen = {path: path in client.readable for path in paths}
+                self.batch(lambda: self.farm.see(client.name, seen) or NOTHING)
             case Welcome(verdicts):
                 client.welcome = True
                 for verdict in verdicts:
@@ -467,8 +480,10 @@ class World:
         Every task must end, and whoever is here must hold nothing afterwards.
         """
         room = Capacity(cpu_cores=8, ram=8, gpus=(16, 16))
+        builds = {OWN: "1", "cuda": "4"}
         for number in range(3):
-            for client in (Agent(f"big{number}", room), Page(f"big-page{number}", room)):
+            big = Agent(f"big{number}", room, builds, frozenset({"/a", "/b"}))
+            for client in (big, Page(f"big-page{number}", room)):
                 if client.name not in self.clients:
                     self.add(client)
         for task in list(self.farm.tasks.values()):
@@ -560,4 +575,5 @@ def snapshot(farm: Farm) -> object:
         dict(farm.holds),
         {kind: {who: list(q) for who, q in by.items()} for kind, by in farm._queue.classes.items()},
         dict(farm._queue.usage),
+        dict(farm._paths._needed),
     )

@@ -28,7 +28,7 @@ from aifarm.app.records import (
 from aifarm.app.translate import capacity_of
 from aifarm.core.client import Client, Hold, Outcome
 from aifarm.core.farm import Farm
-from aifarm.core.placement import Capacity
+from aifarm.core.room import Capacity
 from aifarm.core.task import Command, Note, RankKey, Task
 
 _ATTEMPT_ENDS = frozenset(

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from aifarm.app.records import TaskRecord
 from aifarm.core.client import HeldRank, Verdict
-from aifarm.core.placement import Capacity
+from aifarm.core.room import Capacity
 from aifarm.core.task import Assign, Command, Launch, Phase, RankKey, Steer, Withdraw
 from aifarm.wire import agent as wire
 from aifarm.wire.types import Requirements

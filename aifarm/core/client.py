@@ -1,10 +1,11 @@
 """A workstation as the farm sees it, what it holds, and what an event on it brings about."""
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from aifarm.core.placement import Capacity, Room
+from aifarm.core.room import Capacity, Environments, Room, own_alone
 from aifarm.core.task import Command, Desired, Note, Phase, RankKey
 
 
@@ -14,7 +15,8 @@ class Client(Struct, frozen=True):
     `speaks`: "agent" said hello and takes as many ranks as fit; "contract" knows only the
     documented messages and takes one at a time, while its `task_request` is open (`asking`).
     `lends`: its owner lets it take new work. `drained`: why the farm gives it none, or None.
-    `failures`: attempts in a row that it could not run.
+    `failures`: attempts in a row that it could not run. `paths`: whether it can read them, of those
+    that it was asked for since it connected and has answered.
     """
 
     id: str
@@ -26,6 +28,8 @@ class Client(Struct, frozen=True):
     drained: str | None = None
     failures: int = 0
     holds: tuple[RankKey, ...] = ()
+    environments: Environments = field(default_factory=own_alone)
+    paths: Mapping[str, bool] = {}
 
     @property
     def serves(self) -> bool:
@@ -46,6 +50,8 @@ class Client(Struct, frozen=True):
             ram=self.capacity.ram,
             gpus=dict(enumerate(self.capacity.gpus)),
             fetches_only=self.speaks == "contract",
+            environments=self.environments,
+            paths=self.paths,
         )
 
 

@@ -5,7 +5,7 @@ The one writer applies events here, writes what changed in one transaction, and 
 values that came out of a commit, never this object.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import inf
 from typing import Any, Literal
 
@@ -14,8 +14,10 @@ from msgspec.structs import replace
 from aifarm.core.client import NOTHING, Client, HeldRank, Hold, Outcome, Verdict
 from aifarm.core.ledger import Ledger
 from aifarm.core.lifecycle import step
-from aifarm.core.placement import Capacity, Plan, Reservation, Room, plan
+from aifarm.core.paths import Paths
+from aifarm.core.placement import Plan, Reservation, plan
 from aifarm.core.queue import Queue
+from aifarm.core.room import Capacity, Environments, Room, own_alone
 from aifarm.core.task import (
     Assign,
     Cause,
@@ -26,6 +28,7 @@ from aifarm.core.task import (
     DesiredSet,
     Launch,
     LeaseLapsed,
+    Look,
     Note,
     Observed,
     Phase,
@@ -69,6 +72,7 @@ class Farm:
 
     def __init__(self) -> None:
         self._queue = Queue()
+        self._paths = Paths()
         self.ledger = Ledger(self._write)
         self._unplanned = False
         self._review_at = inf
@@ -117,6 +121,7 @@ class Farm:
         before = table.get(key)
         if table is self.tasks:
             self._queue.move(before, value)
+            self._paths.move(before, value)
             kept = self.reserved is not None and self.reserved.task_id == key
             self._unplanned |= kept or (value is not None and value.waiting)
         elif table is self.clients:
@@ -143,8 +148,10 @@ class Farm:
     # ------------------------------------------------------------ tasks
 
     def submit(self, task: Task, note: Note) -> Outcome:
+        new = self._paths.new(task)
         self._put(self.tasks, task.id, task)
-        return Outcome(notes=(note,))
+        agents = [c.id for c in self.clients.values() if c.connected and c.speaks == "agent"]
+        return Outcome(tuple(Look(agent, new) for agent in agents if new), (note,))
 
     def apply(self, task_id: str, event: TaskEvent) -> Outcome:
         """One event on one task. An event of an attempt that is over is `stale`: no effect."""
@@ -227,15 +234,27 @@ class Farm:
         held: Iterable[HeldRank],
         at: float,
         lends: bool = True,
+        environments: Environments | None = None,
     ) -> tuple[Outcome, tuple[Verdict, ...]]:
-        """An agent said hello: what it still knows is held against what it should."""
+        """An agent said hello: what it still knows is held against what it should.
+
+        It is asked anew for all paths that tasks need.
+        """
         before = self.clients.get(client_id) or Client(client_id)
         joined = replace(
-            before, capacity=capacity, speaks="agent", connected=True, asking=False, lends=lends
+            before,
+            capacity=capacity,
+            speaks="agent",
+            connected=True,
+            asking=False,
+            lends=lends,
+            environments=environments or own_alone(),
+            paths={},
         )
         self._put(self.clients, client_id, joined)
         known = {rank.key: rank.phase for rank in held}
-        outcome, verdicts = NOTHING, []
+        outcome = Outcome(tuple(Look(client_id, some) for some in self._paths.all()))
+        verdicts = []
         for key in joined.holds:
             task = self._current(key)
             if task is None:
@@ -340,6 +359,13 @@ class Farm:
         if client.capacity != capacity:
             self._put(self.clients, client_id, replace(client, capacity=capacity))
 
+    def see(self, client_id: str, paths: Mapping[str, bool]) -> None:
+        """An agent says whether it can read these paths. What it runs is not touched."""
+        client = self.clients[client_id]
+        seen = {**client.paths, **paths}
+        if client.paths != seen:
+            self._put(self.clients, client_id, replace(client, paths=seen))
+
     def lend(self, client_id: str, lends: bool) -> Outcome:
         """The owner takes the client back, or lends it again. What it runs is not touched."""
         client = self.clients[client_id]
@@ -438,4 +464,6 @@ class Farm:
             shared=shared,
             ranks=len(client.holds),
             fetches_only=client.speaks == "contract",
+            environments=client.environments,
+            paths=client.paths,
         )

@@ -8,11 +8,12 @@ waited for PATIENCE, what it needs is kept free for it (FAULTS row 25).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from aifarm.core.task import Needs, Rank, Task
+from aifarm.core.room import Room, TaskClass, choose_gpus, keep_back, missing, most, take
+from aifarm.core.task import Rank, Task
 
 PATIENCE = 600.0
 """Seconds that a task may wait while others pass it."""
@@ -20,38 +21,6 @@ PATIENCE = 600.0
 KEEP = 3600.0
 """Seconds for which clients are kept for a task, and then again are not: what it waits for there
 may take weeks, and half of the time others should have the use of what is free."""
-
-
-class Capacity(Struct, frozen=True):
-    """What a client can lend. Memory in MiB; `gpus` by index: each one's memory in MiB; `held`:
-    the indexes of those that another agent of the same host has at present."""
-
-    cpu_cores: int = 1
-    ram: int = 1
-    gpus: tuple[int, ...] = ()
-    held: tuple[int, ...] = ()
-
-
-class Room(Struct, frozen=True):
-    """What is free on a client now. `gpus`: index to free MiB, of those that may be used alone;
-    `shared`: index to free MiB, of those in use by tasks that share; `ranks`: how many it holds."""
-
-    client_id: str
-    cpu_cores: int
-    ram: int
-    gpus: Mapping[int, int] = {}
-    shared: Mapping[int, int] = {}
-    ranks: int = 0
-    fetches_only: bool = False
-
-
-class TaskClass(NamedTuple):
-    """Tasks that fit exactly the same clients."""
-
-    needs: Needs
-    world_size: int
-    share_gpu: bool
-    packaged: bool
 
 
 class QueueKey(NamedTuple):
@@ -89,72 +58,12 @@ class Plan(NamedTuple):
     reserved: Reservation | None = None
 
 
-class Lack(NamedTuple):
-    """The first requirement that a client does not meet: how much is needed, how much is there."""
-
-    what: Literal["package", "cpu_cores", "ram", "gpu_memory"]
-    needed: int = 0
-    there: int = 0
-
-    def words(self, there: str = "{} free") -> str:
-        """In words; `there` says what the number is, as "it has {}"."""
-        found = there.format(self.there)
-        match self.what:
-            case "package":
-                return "the farm does not have its package; only clients that fetch it may run it"
-            case "cpu_cores":
-                return f"needs {self.needed} CPU cores, {found}"
-            case "ram":
-                return f"needs {self.needed} MiB of RAM, {found}"
-            case _ if not self.there:
-                return f"needs a GPU with {self.needed} MiB, {there.format('no GPU')}"
-            case _:
-                return f"needs a GPU with {self.needed} MiB, {found} at most on one GPU"
-
-
 Queues = Mapping[TaskClass, Mapping[str, Sequence[QueueKey]]]
 """Waiting tasks: class, then submitter, then in order."""
 
 
-def class_of(task: Task) -> TaskClass:
-    return TaskClass(task.needs, task.world_size, task.share_gpu, task.packaged)
-
-
 def queue_key(task: Task) -> QueueKey:
     return QueueKey(-task.priority, task.created_at, task.id)
-
-
-def missing(room: Room, kind: TaskClass) -> Lack | None:
-    """The first requirement of `kind` that this client cannot meet; None if it fits."""
-    needs = kind.needs
-    if not kind.packaged and not room.fetches_only:
-        return Lack("package")
-    if room.cpu_cores < needs.cpu_cores:
-        return Lack("cpu_cores", needs.cpu_cores, room.cpu_cores)
-    if room.ram < needs.ram:
-        return Lack("ram", needs.ram, room.ram)
-    if needs.gpu_memory and choose_gpu(room, kind) is None:
-        usable = [free for pool in _pools(room, kind) for free in pool.values()]
-        return Lack("gpu_memory", needs.gpu_memory, max(usable, default=0))
-    return None
-
-
-def take(room: Room, kind: TaskClass, gpu: int | None) -> Room:
-    """What is left of `room` once one rank of `kind` holds its share, and `gpu` if any."""
-    gpus, shared = dict(room.gpus), dict(room.shared)
-    if gpu is not None:
-        free = shared.pop(gpu) if gpu in shared else gpus.pop(gpu)
-        if kind.share_gpu:
-            shared[gpu] = free - kind.needs.gpu_memory
-    return Room(
-        client_id=room.client_id,
-        cpu_cores=room.cpu_cores - kind.needs.cpu_cores,
-        ram=room.ram - kind.needs.ram,
-        gpus=gpus,
-        shared=shared,
-        ranks=room.ranks + 1,
-        fetches_only=room.fetches_only,
-    )
 
 
 def plan(
@@ -188,18 +97,20 @@ def plan(
                     left[client_id] = keep_back(left[client_id], kind)
             continue
         taken[kind, submitter] = taken.get((kind, submitter), 0) + 1
-        ranks = []
-        gpus_taken = 0
+        ranks: list[Rank] = []
+        each = min(most(room, kind) for room in chosen)
         for room in chosen:
-            gpu = choose_gpu(room, kind)
-            left[room.client_id] = take(room, kind, gpu)
+            gpus = choose_gpus(room, kind, each)
+            left[room.client_id] = take(room, kind, gpus, each)
             if room.fetches_only:
                 del left[room.client_id]
-            gpus_taken += gpu is not None
-            ranks.append(Rank(room.client_id, () if gpu is None else (gpu,)))
+            own = [(gpu,) for gpu in gpus] or [()] * each
+            ranks += [Rank(room.client_id, gpu) for gpu in own]
         before = used.get(submitter, Usage())
-        cores = kind.needs.cpu_cores * kind.world_size
-        used[submitter] = Usage(before.gpus + gpus_taken, before.cpu_cores + cores)
+        used[submitter] = Usage(
+            before.gpus + sum(len(rank.gpus) for rank in ranks),
+            before.cpu_cores + kind.needs.cpu_cores * len(ranks),
+        )
         placements.append(Placement(key.task_id, tuple(ranks)))
     return Plan(placements, reserved)
 
@@ -209,35 +120,10 @@ def _is_kept_for(age: float) -> bool:
     return age >= PATIENCE and (age - PATIENCE) % (2 * KEEP) < KEEP
 
 
-def keep_back(room: Room, kind: TaskClass) -> Room:
-    """What others may take of a client that is kept for a task of `kind`: all but what it needs.
-
-    A client that takes one task at a time is kept whole.
-    """
-    if room.fetches_only:
-        return Room(room.client_id, -1, -1, fetches_only=True)
-    gpus, shared = dict(room.gpus), dict(room.shared)
-    if kind.needs.gpu_memory:
-        gpu = choose_gpu(room, kind)
-        if gpu is None and kind.share_gpu:  # tasks that end leave more room on the same GPU
-            gpu = max(shared, key=lambda index: (shared[index], -index), default=None)
-        if gpu is not None:
-            gpus.pop(gpu, None)
-            shared.pop(gpu, None)
-    return Room(
-        client_id=room.client_id,
-        cpu_cores=max(room.cpu_cores - kind.needs.cpu_cores, 0),
-        ram=max(room.ram - kind.needs.ram, 0),
-        gpus=gpus,
-        shared=shared,
-        ranks=room.ranks,
-    )
-
-
 def _choose_wholes(
     wholes: Iterable[Room], left: Mapping[str, Room], kind: TaskClass
 ) -> frozenset[str]:
-    """The `world_size` clients that lack least of what `kind` needs; empty if there are too few.
+    """The `n_clients` clients that lack least of what `kind` needs; empty if there are too few.
 
     What is kept for a task makes its clients lack less and less, so the choice is a steady one.
     """
@@ -246,17 +132,14 @@ def _choose_wholes(
         room = left.get(whole.client_id)
         if room is None:
             return (True, True, 0, 0, whole.client_id)
-        needs = kind.needs
-        no_gpu = bool(needs.gpu_memory) and choose_gpu(room, kind) is None
-        cores, ram = needs.cpu_cores - room.cpu_cores, needs.ram - room.ram
+        needs, ranks = kind.needs, kind.at_least
+        no_gpu = bool(needs.gpu_memory) and not choose_gpus(room, kind, ranks)
+        cores, ram = needs.cpu_cores * ranks - room.cpu_cores, needs.ram * ranks - room.ram
         return (False, no_gpu, max(cores, 0), max(ram, 0), whole.client_id)
 
     able = sorted((whole for whole in wholes if missing(whole, kind) is None), key=lack)
-    for contract in (False, True):
-        alike = [whole.client_id for whole in able if whole.fetches_only is contract]
-        if len(alike) >= kind.world_size:
-            return frozenset(alike[: kind.world_size])
-    return frozenset()
+    chosen = next((group for group in alike(able, kind) if len(group) >= kind.n_clients), [])
+    return frozenset(room.client_id for room in chosen[: kind.n_clients])
 
 
 def _next_head(
@@ -284,40 +167,36 @@ def _next_head(
 
 
 def _choose_clients(rooms: Iterable[Room], kind: TaskClass) -> list[Room] | None:
-    """The `world_size` clients that fit best, or None: a gang starts whole or not at all.
-
-    Agents meet through the farm and contract-only clients by themselves, so no gang mixes them.
-    """
+    """The `n_clients` clients that fit best, or None: a gang starts whole or not at all."""
     fitting = sorted(
         (room for room in rooms if missing(room, kind) is None),
         key=lambda room: _waste(room, kind),
     )
-    if kind.world_size == 1:
-        return fitting[:1] or None
-    for contract in (False, True):
-        alike = [room for room in fitting if room.fetches_only is contract]
-        if len(alike) >= kind.world_size:
-            return alike[: kind.world_size]
+    for group in alike(fitting, kind):
+        if len(group) >= kind.n_clients:
+            return group[: kind.n_clients]
     return None
 
 
-def _waste(room: Room, kind: TaskClass) -> tuple[bool, int, int, int, str]:
-    """A free GPU is used even where none is required; then the GPU that fits tightest, then the
-    client with most free cores and fewest ranks (spread, for the owners' sake), then the id."""
-    gpu = choose_gpu(room, kind)
-    spare = 0 if gpu is None else room.shared.get(gpu, room.gpus.get(gpu, 0))
-    return (gpu is None, spare, -room.cpu_cores, room.ranks, room.client_id)
+def alike(rooms: Iterable[Room], kind: TaskClass) -> list[list[Room]]:
+    """The clients that can work together on a task, in groups, each in the given order.
+
+    Agents meet through the farm and contract-only clients by themselves, so no gang mixes them;
+    and its agents train with the same versions. What runs on one client needs no such care.
+    """
+    groups: dict[tuple[bool, str], list[Room]] = {}
+    for room in rooms:
+        build = room.environments[kind.needs.environment]
+        key = (room.fetches_only, build) if kind.n_clients > 1 else (False, "")
+        groups.setdefault(key, []).append(room)
+    return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
 
 
-def _pools(room: Room, kind: TaskClass) -> tuple[Mapping[int, int], ...]:
-    """The GPUs that tasks of this class may use, those already shared first."""
-    return (room.shared, room.gpus) if kind.share_gpu else (room.gpus,)
-
-
-def choose_gpu(room: Room, kind: TaskClass) -> int | None:
-    """The smallest GPU that suffices, one already shared before a whole one."""
-    for pool in _pools(room, kind):
-        fits = [(free, index) for index, free in pool.items() if free >= kind.needs.gpu_memory]
-        if fits:
-            return min(fits)[1]
-    return None
+def _waste(room: Room, kind: TaskClass) -> tuple[int, bool, int, int, int, str]:
+    """The most ranks where it may be any number; a free GPU is used even where none is required;
+    then the GPUs that fit tightest, then the client with most free cores and fewest ranks (spread,
+    for the owners' sake), then the id."""
+    ranks = most(room, kind)
+    gpus = choose_gpus(room, kind, ranks)
+    spare = sum(room.shared.get(gpu, room.gpus.get(gpu, 0)) for gpu in gpus)
+    return (-ranks, not gpus, spare, -room.cpu_cores, room.ranks, room.client_id)

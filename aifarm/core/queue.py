@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from heapq import heappop, heappush, merge
 from itertools import islice
 
-from aifarm.core.placement import QueueKey, TaskClass, Usage, class_of, queue_key
+from aifarm.core.placement import QueueKey, Usage, queue_key
+from aifarm.core.room import TaskClass, class_of
 from aifarm.core.task import Task
 
 
@@ -78,8 +79,9 @@ class Queue:
         while turns:
             used, _, _, key, kind, submitter = heappop(turns)
             yield key
-            gpus = kind.world_size if kind.needs.gpu_memory else 0
-            cores = kind.needs.cpu_cores * kind.world_size
+            ranks = kind.n_clients * kind.at_least
+            gpus = ranks if kind.needs.gpu_memory else 0
+            cores = kind.needs.cpu_cores * ranks
             turn(submitter, Usage(used.gpus + gpus, used.cpu_cores + cores))
 
     def _account(self, submitter: str, change: Usage, sign: int) -> None:

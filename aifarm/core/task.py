@@ -9,6 +9,10 @@ QUARANTINE = 5
 """Attempts in a row, none reaching a checkpoint, that may end with a lost agent (FAULTS row 30)."""
 
 
+PER_GPU = 0
+"""As a number of processes: one for each GPU."""
+
+
 class State(StrEnum):
     PENDING = "pending"
     ASSIGNED = "assigned"
@@ -61,12 +65,19 @@ class RankKey(NamedTuple):
     rank: int
 
 
-class Needs(Struct, frozen=True):
-    """What each rank needs of its client; memory in MiB. `gpu_memory` 0: no GPU required."""
+OWN = "default"
+"""The environment that an agent itself runs in."""
+
+
+class Needs(Struct, frozen=True, cache_hash=True):
+    """What each rank needs of its client; memory in MiB. `gpu_memory` 0: no GPU required.
+    `environment`: the name of a Python there; `reads`: paths there that it must be able to read."""
 
     gpu_memory: int = 0
     cpu_cores: int = 1
     ram: int = 1
+    environment: str = OWN
+    reads: tuple[str, ...] = ()
 
 
 class Rank(Struct, frozen=True):
@@ -89,14 +100,16 @@ class Task(Struct, frozen=True):
     failures of the task's own making, `failures` what is spent of it; `losses` counts attempts
     lost with their agents since the last committed checkpoint. `revocable`: the lease lapsed, so
     another client may get attempt n+1. `packaged` is false while only clients that fetch for
-    themselves can take it.
+    themselves can take it. `processes` ranks run on each of `n_clients` clients; PER_GPU: as many
+    as these have GPUs for, the same number on each.
     """
 
     id: str
     submitter: str
     created_at: float
     needs: Needs = Needs()
-    world_size: int = 1
+    n_clients: int = 1
+    processes: int = 1
     priority: int = 0
     share_gpu: bool = False
     retries: int = 0
@@ -119,6 +132,17 @@ class Task(Struct, frozen=True):
     @property
     def final(self) -> bool:
         return self.state in FINAL
+
+    @property
+    def world_size(self) -> int:
+        """How many ranks the attempt has, or the next one will have at least."""
+        return len(self.ranks) or self.n_clients * max(self.processes, 1)
+
+    def local(self, rank: int) -> range:
+        """The ranks of the current attempt that are on the same client as this one."""
+        count = len(self.ranks) // self.n_clients
+        first = rank - rank % count
+        return range(first, first + count)
 
     @property
     def waiting(self) -> bool:
@@ -254,7 +278,14 @@ class Withdraw(Struct, frozen=True):
     key: RankKey
 
 
-Command = Assign | Launch | Steer | Withdraw
+class Look(Struct, frozen=True):
+    """Ask the client whether it can read these paths, now and from now on."""
+
+    client_id: str
+    paths: tuple[str, ...]
+
+
+Command = Assign | Launch | Steer | Withdraw | Look
 
 
 class Note(Struct, frozen=True):

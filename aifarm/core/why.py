@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from aifarm.core.client import Client
 from aifarm.core.farm import Farm
-from aifarm.core.placement import Lack, Room, TaskClass, class_of, keep_back, missing
+from aifarm.core.placement import alike
+from aifarm.core.room import Lack, Room, TaskClass, class_of, keep_back, missing
 from aifarm.core.task import Needs, Task
 
 HINTS = 3
@@ -49,15 +50,17 @@ def explain(farm: Farm, task: Task) -> Explanation:
     rooms = {client.id: farm.room(client) for client in clients if client.placeable}
     misses = [_miss(farm, client, rooms.get(client.id), task, kind) for client in clients]
     fits = [miss.client_id for miss in misses if miss.fits]
-    starts = _gang(farm, fits, kind) >= task.world_size
-    hints = () if starts else tuple(islice(_hints(farm, rooms, misses, kind), HINTS))
+    gangs = alike((rooms[client_id] for client_id in fits), kind)
+    together = max(map(len, gangs), default=0)
+    starts = together >= task.n_clients
+    hints = () if starts else tuple(islice(_hints(farm, rooms, misses, kind, together), HINTS))
     return Explanation(
         starts=starts,
         position=farm.position(task),
         fits=tuple(fits),
         could=tuple(one.client_id for one in misses if not one.fits and not one.never),
         misses=tuple(misses),
-        summary=_summary(clients, misses, task, starts, hints),
+        summary=_summary(clients, misses, task, gangs, hints),
         hints=hints,
     )
 
@@ -65,7 +68,7 @@ def explain(farm: Farm, task: Task) -> Explanation:
 def _miss(farm: Farm, client: Client, room: Room | None, task: Task, kind: TaskClass) -> Miss:
     """`room`: what is free there, None where nothing can be placed now."""
     never = missing(client.whole, kind)
-    if never is not None and never.what != "package":
+    if never is not None and never.amount:
         return Miss(client.id, f"too small: {never.words('it has {}')}", never=True)
     if not client.connected:
         return Miss(client.id, "not connected")
@@ -94,8 +97,9 @@ def _miss(farm: Farm, client: Client, room: Room | None, task: Task, kind: TaskC
         owner = farm.tasks[kept.task_id].submitter
         words = f"kept free for task {kept.task_id[:8]} of {owner}, which has waited long"
         return Miss(client.id, words, held_by=((kept.task_id, owner),))
-    if task.world_size > 1:
-        words = f"fits, but {task.world_size} clients are needed at once"
+    if task.n_clients > 1:
+        build = room.environments[kind.needs.environment]
+        words = f"fits, but {task.n_clients} clients{' alike' if build else ''} are needed at once"
         return Miss(client.id, words, fits=True)
     return Miss(client.id, "fits; it is given out next", fits=True)
 
@@ -105,25 +109,16 @@ def _holders(farm: Farm, client: Client) -> tuple[tuple[str, str], ...]:
     return tuple(held.items())
 
 
-def _gang(farm: Farm, fits: list[str], kind: TaskClass) -> int:
-    """How many of these clients can work together: agents and contract-only ones do not mix."""
-    if kind.world_size == 1:
-        return len(fits)
-    contract = sum(farm.clients[client_id].speaks == "contract" for client_id in fits)
-    return max(contract, len(fits) - contract)
-
-
 # ---------------------------------------------------------------- what would let it start
 
 
 def _hints(
-    farm: Farm, rooms: Mapping[str, Room], misses: list[Miss], kind: TaskClass
+    farm: Farm, rooms: Mapping[str, Room], misses: list[Miss], kind: TaskClass, together: int
 ) -> Iterator[str]:
-    """Sentences, the nearest way to a start first."""
-    together = _gang(farm, [miss.client_id for miss in misses if miss.fits], kind)
+    """Sentences, the nearest way to a start first. `together`: so many clients could work now."""
     if together:
         yield f"It would start now with n_clients {together}."
-    elif kind.world_size == 1:
+    elif kind.n_clients == 1:
         yield from _lowered(rooms, kind)
     for miss in misses:
         client = farm.clients[miss.client_id]
@@ -160,17 +155,36 @@ def _fits_with(room: Room, kind: TaskClass, lack: Lack) -> bool:
 
 
 def _summary(
-    clients: list[Client], misses: list[Miss], task: Task, starts: bool, hints: tuple[str, ...]
+    clients: list[Client],
+    misses: list[Miss],
+    task: Task,
+    gangs: list[list[Room]],
+    hints: tuple[str, ...],
 ) -> str:
-    wanted = "a client" if task.world_size == 1 else f"{task.world_size} clients at once"
+    wanted = "a client" if task.n_clients == 1 else f"{task.n_clients} clients at once"
     if not clients:
         return "No client has ever connected; start an agent: aifarm-agent --server URL."
-    if starts:
+    if max(map(len, gangs), default=0) >= task.n_clients:
         return "Enough clients are free."
+    if sum(map(len, gangs)) >= task.n_clients:
+        return _unlike(gangs, task)
     if all(not client.connected for client in clients):
         return f"It waits for {wanted}; none is connected."
-    if sum(not miss.never for miss in misses) < task.world_size:
-        large = "No client of this farm is" if task.world_size == 1 else "Too few clients are"
+    if sum(not miss.never for miss in misses) < task.n_clients:
+        large = "No client of this farm is" if task.n_clients == 1 else "Too few clients are"
         return f"{large} large enough for it."
     words = f"It waits for {wanted} that fits and is free."
     return f"{words} {hints[0]}" if hints else words
+
+
+def _unlike(gangs: list[list[Room]], task: Task) -> str:
+    """Enough clients are free, but they cannot work together."""
+    found = []
+    for rooms in gangs:
+        names = ", ".join(room.client_id for room in rooms)
+        build = rooms[0].environments[task.needs.environment] or "unknown versions"
+        found.append(f"{names}: {'no agent' if rooms[0].fetches_only else build}")
+    return (
+        f"It waits for {task.n_clients} clients that match: the same versions of Python, torch"
+        f" and CUDA ({'; '.join(found)})."
+    )

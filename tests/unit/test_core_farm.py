@@ -2,14 +2,18 @@
 world is calm every task ends.
 """
 
+import dataclasses
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from aifarm.core.client import NOTHING, HeldRank
-from aifarm.core.placement import Capacity
+from aifarm.core.room import Capacity
 from aifarm.core.task import (
+    OWN,
     Cause,
     Desired,
     DesiredSet,
@@ -28,17 +32,41 @@ capacities = st.builds(
     ram=st.sampled_from([2, 4, 6]),
     gpus=st.lists(st.sampled_from([4, 8, 16]), max_size=2).map(tuple),
 )
+
+
+def possible(task: Task) -> Task:
+    """What only contract-only clients may take can ask for no more than they have."""
+    if task.packaged:
+        return task
+    return replace(task, processes=1, needs=replace(task.needs, environment=OWN, reads=()))
+
+
 new_tasks = st.builds(
     Task,
     id=st.just(""),
     submitter=st.sampled_from(["ada", "bob"]),
     created_at=st.just(0.0),
-    needs=st.builds(Needs, st.sampled_from([0, 0, 4, 8]), st.integers(0, 2), st.integers(0, 2)),
-    world_size=st.sampled_from([1, 1, 2, 3]),
+    needs=st.builds(
+        Needs,
+        st.sampled_from([0, 0, 4, 8]),
+        st.integers(0, 2),
+        st.integers(0, 2),
+        environment=st.sampled_from([OWN, OWN, "cuda"]),
+        reads=st.sampled_from([(), (), ("/a",), ("/a", "/b")]),
+    ),
+    processes=st.sampled_from([1, 1, 2]),
+    n_clients=st.sampled_from([1, 1, 2, 3]),
     priority=st.integers(-1, 1),
     share_gpu=st.booleans(),
     retries=st.integers(0, 1),
     packaged=st.sampled_from([True, True, True, False]),
+).map(possible)
+agents = st.builds(
+    Agent,
+    st.just(""),
+    capacities,
+    st.sampled_from([{}, {OWN: "1"}, {OWN: "2", "cuda": "3"}, {OWN: "1", "cuda": "4"}]),
+    st.sampled_from([frozenset(), frozenset({"/a"}), frozenset({"/a", "/b"})]),
 )
 bad_ends = st.sampled_from(
     [Cause.USER_ERROR, Cause.OUT_OF_MEMORY, Cause.AGENT_LOST, Cause.OWNER_RETURNED, Cause.STOPPED]
@@ -54,16 +82,16 @@ class FarmMachine(RuleBasedStateMachine):
         self.gone: set[str] = set()
 
     @initialize(
-        agents=st.lists(capacities, min_size=3, max_size=4),
+        agents=st.lists(agents, min_size=3, max_size=4),
         pages=st.lists(capacities, max_size=2),
         tasks=st.lists(new_tasks, min_size=2, max_size=5),
         gone=st.sets(st.integers(0, 3), max_size=2),
     )
     def begin(
-        self, agents: list[Capacity], pages: list[Capacity], tasks: list[Task], gone: set[int]
+        self, agents: list[Agent], pages: list[Capacity], tasks: list[Task], gone: set[int]
     ) -> None:
-        for number, capacity in enumerate(agents):
-            self.world.add(Agent(f"agent{number}", capacity))
+        for number, agent in enumerate(agents):
+            self.world.add(dataclasses.replace(agent, name=f"agent{number}"))
         for number, capacity in enumerate(pages):
             self.world.add(Page(f"page{number}", capacity))
         self.gone = {list(self.world.clients)[number % len(self.world.clients)] for number in gone}

@@ -4,7 +4,8 @@ import pytest
 
 from aifarm.core.client import NOTHING, Client, HeldRank, Outcome, Verdict
 from aifarm.core.farm import DRAIN_AFTER, Farm
-from aifarm.core.placement import Capacity, Usage
+from aifarm.core.placement import Usage
+from aifarm.core.room import Capacity
 from aifarm.core.task import (
     QUARANTINE,
     Assign,
@@ -290,7 +291,7 @@ def test_a_result_that_waits_in_the_outbox_is_waited_for() -> None:
 
 def gang() -> Story:
     story = Story("a", "b")
-    story.submit(world_size=2)
+    story.submit(n_clients=2)
     assert [rank.client_id for rank in story.task().ranks] == ["a", "b"]
     return story
 
@@ -326,7 +327,7 @@ def test_rank_0_s_agent_takes_the_meeting_place_with_it() -> None:
 
 def test_a_gang_waits_until_all_its_clients_are_free() -> None:
     story = Story("a")
-    assert assigned(story.submit(world_size=2)) == []
+    assert assigned(story.submit(n_clients=2)) == []
     outcome, _ = story.join("b")
     assert [key for _, key in assigned(outcome)] == [FIRST, SECOND]
 
@@ -453,7 +454,7 @@ def test_a_gang_is_never_made_of_agents_and_contract_only_clients() -> None:
     story = Story("a")
     story.meet("p")
     story.ask("p")
-    assert assigned(story.submit(world_size=2)) == []
+    assert assigned(story.submit(n_clients=2)) == []
     story.meet("q")
     assert {name for name, _ in assigned(story.ask("q"))} == {"p", "q"}
 
@@ -651,5 +652,5 @@ def test_a_waiting_task_says_of_each_client_what_it_misses() -> None:
 
 def test_a_waiting_gang_says_where_it_would_fit() -> None:
     story = Story("a")
-    story.submit(world_size=2)
+    story.submit(n_clients=2)
     assert story.why() == [("a", "fits, but 2 clients are needed at once")]

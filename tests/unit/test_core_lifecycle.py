@@ -109,8 +109,8 @@ def seen() -> Seen:
     gang = Task("t", "ada", 0.0, losses=QUARANTINE - 2)
     return [
         *explore(Task("t", "ada", 0.0, retries=1), every_event),
-        *explore(replace(gang, world_size=2), gang_events),
-        *explore(replace(gang, world_size=3), gang_events),
+        *explore(replace(gang, n_clients=2), gang_events),
+        *explore(replace(gang, n_clients=3), gang_events),
     ]
 
 
@@ -516,11 +516,11 @@ def test_a_repeated_wish_is_silent() -> None:
 
 
 def gang(size: int = 3) -> Life:
-    return running(world_size=size, needs=Needs(cpu_cores=2))
+    return running(n_clients=size, needs=Needs(cpu_cores=2))
 
 
 def test_a_gang_meets_where_rank_0_says() -> None:
-    life = Life(world_size=3).place()
+    life = Life(n_clients=3).place()
     life.happens(EndpointOpened(at=0.0, attempt=1, address="10.0.0.1", port=29500))
     assert life.task.endpoint == ("10.0.0.1", 29500)
     assert life.last.commands == tuple(Launch(f"c{n}", RankKey("t", 1, n)) for n in range(3))
@@ -528,7 +528,7 @@ def test_a_gang_meets_where_rank_0_says() -> None:
 
 @pytest.mark.parametrize("state", ["assigned", "running", "paused", "unreachable"])
 def test_a_gang_may_meet_in_any_state(state: str) -> None:
-    life = Life(world_size=2).place()
+    life = Life(n_clients=2).place()
     {"running": life.runs, "paused": life.holds, "unreachable": life.away}.get(state, str)()
     assert life.state == state
     life.happens(EndpointOpened(at=0.0, attempt=1, address="h", port=1))
@@ -549,7 +549,7 @@ def test_a_gang_is_complete_only_when_every_rank_has_reported() -> None:
 
 
 def test_a_gang_s_view_is_rank_0_s() -> None:
-    life = Life(world_size=3).place().runs(1, 2)
+    life = Life(n_clients=3).place().runs(1, 2)
     assert life.state is State.ASSIGNED
     assert life.runs(0).state is State.RUNNING
     assert life.holds(1).state is State.RUNNING
@@ -558,7 +558,7 @@ def test_a_gang_s_view_is_rank_0_s() -> None:
 
 def test_a_gang_runs_until_its_last_rank_has_ended() -> None:
     """Also where rank 0 was quick and another's first word is still on its way."""
-    life = Life(world_size=2).place().runs(0).ends(Cause.COMPLETED, 0)
+    life = Life(n_clients=2).place().runs(0).ends(Cause.COMPLETED, 0)
     assert life.state is State.RUNNING
     assert life.runs(1).ends(Cause.COMPLETED, 1).state is State.COMPLETED
 

@@ -8,20 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from aifarm.core.placement import (
-    Placement,
-    Queues,
-    Room,
-    TaskClass,
-    Usage,
-    class_of,
-    missing,
-    plan,
-    queue_key,
-    take,
-)
-from aifarm.core.task import Needs, Task
+from aifarm.core.placement import Placement, Queues, Usage, plan, queue_key
+from aifarm.core.room import Room, TaskClass, class_of, missing, take
+from aifarm.core.task import OWN, PER_GPU, Needs, Task
 
 MEMORIES = (0, 4, 8, 16)
 
@@ -56,20 +47,37 @@ def rooms(draw: st.DrawFn, name: str) -> Room:
         ram=draw(st.integers(0, 4)),
         gpus={n: memory for n, memory in enumerate(gpus) if n not in shared},
         shared={n: memory for n, memory in enumerate(gpus) if n in shared},
-        fetches_only=draw(st.integers(0, 3)) == 0,
+        **contract_or_agent(draw),
     )
+
+
+def contract_or_agent(draw: st.DrawFn) -> dict:
+    if draw(st.integers(0, 3)) == 0:
+        return {"fetches_only": True}
+    names = draw(st.sets(st.sampled_from([OWN, OWN, "cuda"])))
+    return {
+        "environments": {name: draw(st.sampled_from(["3.11, 2.1", "3.12, 2.2"])) for name in names},
+        "paths": draw(st.dictionaries(st.sampled_from(["/a", "/b"]), st.booleans())),
+    }
 
 
 @st.composite
 def tasks(draw: st.DrawFn, name: str) -> Task:
+    processes = draw(st.sampled_from((1, 1, 1, 2, PER_GPU)))
+    memories = (1, 4, 8) if processes == PER_GPU else (0, 0, 1, 4, 8)
     return Task(
         id=name,
         submitter=draw(st.sampled_from(["ada", "bob", "eve"])),
         created_at=float(draw(st.integers(0, 3))),
         needs=Needs(
-            draw(st.sampled_from((0, 0, 1, 4, 8))), draw(st.integers(0, 2)), draw(st.integers(0, 2))
+            draw(st.sampled_from(memories)),
+            draw(st.integers(0, 2)),
+            draw(st.integers(0, 2)),
+            draw(st.sampled_from([OWN, OWN, OWN, "cuda"])),
+            draw(st.sampled_from([(), (), (), ("/a",), ("/a", "/b")])),
         ),
-        world_size=draw(st.sampled_from((1, 1, 1, 2, 3))),
+        processes=processes,
+        n_clients=draw(st.sampled_from((1, 1, 1, 2, 3))),
         priority=draw(st.integers(-1, 1)),
         share_gpu=draw(st.booleans()),
         packaged=draw(st.integers(0, 3)) > 0,
@@ -93,22 +101,40 @@ def cases(draw: st.DrawFn) -> Case:
 # ---------------------------------------------------------------- the rules, spelled out
 
 
-def fits(room: Room, task: Task) -> bool:
+def fits(room: Room, task: Task, ranks: int = 1) -> bool:
+    """Whether so many ranks run there, or as many as are asked for at least."""
+    ranks = max(task.processes, ranks)
     gpus = [*room.gpus.values(), *(room.shared.values() if task.share_gpu else ())]
+    enough = [free for free in gpus if free >= task.needs.gpu_memory]
     return (
         (task.packaged or room.fetches_only)
-        and room.cpu_cores >= task.needs.cpu_cores
-        and room.ram >= task.needs.ram
-        and (task.needs.gpu_memory == 0 or any(free >= task.needs.gpu_memory for free in gpus))
+        and (task.processes == 1 or not room.fetches_only)
+        and task.needs.environment in room.environments
+        and all(room.paths.get(path) for path in task.needs.reads)
+        and room.cpu_cores >= task.needs.cpu_cores * ranks
+        and room.ram >= task.needs.ram * ranks
+        and (task.needs.gpu_memory == 0 or len(enough) >= ranks)
     )
 
 
+def build(room: Room, task: Task) -> tuple[bool, str]:
+    return room.fetches_only, room.environments[task.needs.environment]
+
+
 def placeable(left: Mapping[str, Room], task: Task) -> bool:
-    """Whether enough clients fit; a gang takes all of one kind."""
-    fitting = [room.fetches_only for room in left.values() if fits(room, task)]
-    if task.world_size == 1:
+    """Whether enough clients fit; a gang takes all of one kind and one build."""
+    fitting = [build(room, task) for room in left.values() if fits(room, task)]
+    if task.n_clients == 1:
         return bool(fitting)
-    return max(Counter(fitting).values(), default=0) >= task.world_size
+    return max(Counter(fitting).values(), default=0) >= task.n_clients
+
+
+def hold(left: dict[str, Room], task: Task, placement: Placement) -> None:
+    """Takes what a placement takes."""
+    for name in {rank.client_id: None for rank in placement.ranks}:
+        own = [rank for rank in placement.ranks if rank.client_id == name]
+        gpus = [gpu for rank in own for gpu in rank.gpus]
+        left[name] = take(left[name], class_of(task), gpus, len(own))
 
 
 def whose_turn(waiting: Iterable[Task], used: Mapping[str, Usage]) -> Task | None:
@@ -139,15 +165,14 @@ def test_tasks_go_in_queue_order_until_nothing_more_fits(case: Case) -> None:
         del waiting[task.id]
         placement = placements.pop(0)
         assert placement.task_id == task.id
+        hold(left, task, placement)
         for rank in placement.ranks:
-            gpu = rank.gpus[0] if rank.gpus else None
-            left[rank.client_id] = take(left[rank.client_id], class_of(task), gpu)
             if left[rank.client_id].fetches_only:
                 del left[rank.client_id]
         before = used.get(task.submitter, Usage())
         used[task.submitter] = Usage(
             before.gpus + sum(len(rank.gpus) for rank in placement.ranks),
-            before.cpu_cores + task.needs.cpu_cores * task.world_size,
+            before.cpu_cores + task.needs.cpu_cores * len(placement.ranks),
         )
     assert not placements
 
@@ -157,9 +182,7 @@ def test_nothing_that_would_still_fit_is_left(case: Case) -> None:
     placements = {placement.task_id: placement for placement in case.plan()}
     left = dict(case.rooms)
     for name, placement in placements.items():
-        for rank in placement.ranks:
-            gpu = rank.gpus[0] if rank.gpus else None
-            left[rank.client_id] = take(left[rank.client_id], class_of(case.tasks[name]), gpu)
+        hold(left, case.tasks[name], placement)
     free = {
         name: room
         for name, room in left.items()
@@ -200,11 +223,32 @@ def test_no_client_gives_more_than_it_has(case: Case) -> None:
 
 
 @given(cases())
-def test_a_gang_gets_all_its_clients_or_none_and_all_of_one_kind(case: Case) -> None:
+def test_a_gang_gets_all_its_clients_or_none_and_all_of_one_build(case: Case) -> None:
     for placement in case.plan():
-        clients = [rank.client_id for rank in placement.ranks]
-        assert len(clients) == len(set(clients)) == case.tasks[placement.task_id].world_size
-        assert len({case.rooms[name].fetches_only for name in clients}) == 1
+        task, clients = case.tasks[placement.task_id], {rank.client_id for rank in placement.ranks}
+        assert len(clients) == task.n_clients
+        assert len({build(case.rooms[name], task) for name in clients}) == 1
+
+
+@given(cases())
+def test_each_client_of_a_gang_runs_as_many_ranks_and_their_numbers_follow(case: Case) -> None:
+    for placement in case.plan():
+        task, clients = case.tasks[placement.task_id], [r.client_id for r in placement.ranks]
+        each = len(clients) // task.n_clients
+        assert task.processes in (each, PER_GPU)
+        for first in range(0, len(clients), each):
+            assert len(set(clients[first : first + each])) == 1
+        own = [(rank.client_id, gpu) for rank in placement.ranks for gpu in rank.gpus]
+        assert len(own) == len(set(own))
+        assert len(own) in (0, len(clients))
+
+
+@given(rooms("c"), tasks("t"))
+def test_one_rank_per_gpu_takes_every_gpu_that_it_can(room: Room, task: Task) -> None:
+    task = replace(task, processes=PER_GPU, n_clients=1, needs=replace(task.needs, gpu_memory=1))
+    for placement in Case({"t": task}, {"c": room}).plan():
+        assert fits(room, task, len(placement.ranks))
+        assert not fits(room, task, len(placement.ranks) + 1)
 
 
 @given(cases())
@@ -233,6 +277,8 @@ def test_the_plan_depends_on_no_order_of_dicts(case: Case, random: object) -> No
                     shuffled(room.shared),
                     room.ranks,
                     room.fetches_only,
+                    shuffled(room.environments),
+                    shuffled(room.paths),
                 )
                 for name, room in case.rooms.items()
             }
@@ -252,7 +298,7 @@ def test_planning_changes_nothing_it_is_given(case: Case) -> None:
 
 @given(cases())
 def test_what_needs_no_gpu_uses_a_free_one(case: Case) -> None:
-    lone = [task for task in case.tasks.values() if task.world_size == 1]
+    lone = [task for task in case.tasks.values() if task.n_clients == task.processes == 1]
     assume(lone)
     task = lone[0]
     for placement in Case({task.id: task}, case.rooms).plan():
@@ -290,6 +336,13 @@ def kind(
         (kind(8, share=True), None),
         (kind(6, 4, 8), None),
         (kind(0), None),
+        (kind(0, 3, processes=2), "needs 3 CPU cores for each of 2 processes, 2 free"),
+        (kind(6, processes=2), "needs a GPU with 6 MiB for each of 2 processes, no GPU free"),
+        (
+            kind(8, share=True, processes=2),
+            "needs a GPU with 8 MiB for each of 2 processes, 6 free at most on one GPU",
+        ),
+        (kind(6, share=True, processes=2), None),
     ],
 )
 def test_missing_names_the_first_unmet_requirement(wanted: TaskClass, words: str | None) -> None:
@@ -337,7 +390,7 @@ def test_submitters_take_turns_within_one_plan() -> None:
 
 
 def test_smaller_tasks_go_ahead_of_a_gang_that_does_not_fit() -> None:
-    tasks = {"gang": Task("gang", "ada", 0.0, world_size=3), "small": Task("small", "ada", 1.0)}
+    tasks = {"gang": Task("gang", "ada", 0.0, n_clients=3), "small": Task("small", "ada", 1.0)}
     case = Case(tasks, {name: Room(name, 1, 1) for name in ("a", "b")})
     assert [placement.task_id for placement in case.plan()] == ["small"]
 
@@ -359,3 +412,44 @@ def test_a_gpu_in_use_is_shared_before_another_is_opened() -> None:
         {"c": Room("c", 4, 4, gpus={0: 4}, shared={1: 20})},
     )
     assert case.plan()[0].ranks[0].gpus == (1,)
+
+
+def test_what_a_client_cannot_offer_is_said_with_what_it_can() -> None:
+    room = Room("c", 4, 8, environments={OWN: "", "cuda": ""}, paths={"/a": True, "/b": False})
+
+    def said(**needs: object) -> str | None:
+        found = missing(room, class_of(Task("t", "ada", 0.0, Needs(**needs))))  # type: ignore[arg-type]
+        return found and found.words()
+
+    assert said(environment="jax") == "it has no environment jax (it has: cuda, default)"
+    assert said(environment="cuda", reads=("/a",)) is None
+    assert said(reads=("/a", "/b")) == "it cannot read /b"
+    assert said(reads=("/c",)) == "it has not said if it can read /c"
+
+
+def test_a_gang_takes_clients_that_match_before_those_that_fit_better() -> None:
+    def room(name: str, cores: int, build: str) -> Room:
+        return Room(name, cores, 4, environments={OWN: build})
+
+    rooms = {
+        r.client_id: r for r in (room("a", 9, "2.1"), room("b", 4, "2.2"), room("c", 4, "2.2"))
+    }
+    (placement,) = Case({"t": Task("t", "ada", 0.0, n_clients=2)}, rooms).plan()
+    assert [rank.client_id for rank in placement.ranks] == ["b", "c"]
+    assert not Case({"t": Task("t", "ada", 0.0, n_clients=3)}, rooms).plan()
+
+
+def test_one_rank_per_gpu_means_the_same_number_on_each_client() -> None:
+    rooms = {
+        "a": Room("a", 8, 8, {0: 9, 1: 9, 2: 9}),
+        "b": Room("b", 8, 8, {0: 9, 1: 9}),
+        "c": Room("c", 8, 8, {0: 9}),
+    }
+    task = Task("t", "ada", 0.0, Needs(gpu_memory=1), n_clients=2, processes=PER_GPU)
+    (placement,) = Case({"t": task}, rooms).plan()
+    assert [(rank.client_id, rank.gpus) for rank in placement.ranks] == [
+        ("a", (0,)),
+        ("a", (1,)),
+        ("b", (0,)),
+        ("b", (1,)),
+    ]

@@ -8,20 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aifarm.core.farm import REVIEW, Farm
-from aifarm.core.placement import (
-    KEEP,
-    PATIENCE,
-    Capacity,
-    Plan,
-    Room,
-    Usage,
-    class_of,
-    keep_back,
-    missing,
-    plan,
-    queue_key,
-    take,
-)
+from aifarm.core.placement import KEEP, PATIENCE, Plan, Usage, plan, queue_key
+from aifarm.core.room import Capacity, Room, class_of, keep_back, missing, take
 from aifarm.core.task import Cause, Needs, Note, RankEnded, RankKey, Task
 from aifarm.core.why import explain
 
@@ -46,7 +34,7 @@ def planned(tasks: Iterable[Task], rooms: Iterable[Room], at: float) -> Plan:
     )
 
 
-GANG = Task("gang", "ada", 0.0, Needs(cpu_cores=3), world_size=2)
+GANG = Task("gang", "ada", 0.0, Needs(cpu_cores=3), n_clients=2)
 
 
 def test_what_a_gang_needs_is_kept_once_it_has_waited_and_the_rest_is_given_out() -> None:
@@ -83,7 +71,7 @@ def test_nothing_is_kept_for_a_task_that_no_client_could_ever_take() -> None:
 
 def test_clients_are_kept_for_one_task_at_a_time() -> None:
     """Two gangs with half of the clients each would wait for each other."""
-    other = Task("other", "bob", 1.0, Needs(cpu_cores=3), world_size=3)
+    other = Task("other", "bob", 1.0, Needs(cpu_cores=3), n_clients=3)
     rooms = [Room(name, 0, 0) for name in "abcd"]
     found = planned([GANG, other], rooms, PATIENCE + 10).reserved
     assert found is not None
@@ -112,7 +100,7 @@ tasks = st.builds(
     submitter=st.sampled_from(["ada", "bob", "eve"]),
     created_at=st.sampled_from([0.0, 1.0, 5000.0]),
     needs=st.builds(Needs, st.sampled_from([0, 4]), st.integers(0, 4), st.integers(0, 4)),
-    world_size=st.integers(1, 3),
+    n_clients=st.integers(1, 3),
     share_gpu=st.booleans(),
 )
 
@@ -130,14 +118,14 @@ def test_a_plan_with_clients_kept_overcommits_none_and_is_the_same_each_time(
     assert found == planned(reversed(named.values()), reversed(left.values()), at)
     for placement in found.placements:
         kind = class_of(named[placement.task_id])
-        assert len({rank.client_id for rank in placement.ranks}) == kind.world_size
+        assert len({rank.client_id for rank in placement.ranks}) == kind.n_clients
         for rank in placement.ranks:
             room = left[rank.client_id]
             assert missing(room, kind) is None
-            left[rank.client_id] = take(room, kind, rank.gpus[0] if rank.gpus else None)
+            left[rank.client_id] = take(room, kind, rank.gpus, 1)
     if found.reserved is not None:
         assert found.reserved.task_id not in {one.task_id for one in found.placements}
-        assert len(found.reserved.client_ids) == found.reserved.kind.world_size
+        assert len(found.reserved.client_ids) == found.reserved.kind.n_clients
 
 
 # ---------------------------------------------------------------- a farm with a stream of tasks
@@ -197,7 +185,7 @@ def test_a_gang_starts_however_many_small_tasks_come(
     for _ in range(50):
         stream.pass_by(every, lasts, small)
     submitted = stream.now
-    stream.submit(Task("gang", "ada", submitted, wants, world_size=clients))
+    stream.submit(Task("gang", "ada", submitted, wants, n_clients=clients))
     while not stream.farm.tasks["gang"].ranks:
         assert stream.now < submitted + PATIENCE + 2 * KEEP
         stream.pass_by(every, lasts, small)

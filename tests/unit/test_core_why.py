@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from aifarm.core.farm import Farm
-from aifarm.core.placement import Capacity, class_of, missing
+from aifarm.core.room import Capacity, class_of, missing
 from aifarm.core.task import Cause, Needs, Note, RankEnded, RankKey, Task
 from aifarm.core.why import HINTS, explain
 
@@ -25,7 +25,7 @@ tasks = st.builds(
     submitter=st.sampled_from(["ada", "bob"]),
     created_at=st.just(0.0),
     needs=needs,
-    world_size=st.sampled_from([1, 1, 1, 2, 3]),
+    n_clients=st.sampled_from([1, 1, 1, 2, 3]),
     share_gpu=st.booleans(),
 )
 
@@ -86,7 +86,7 @@ def test_what_is_advised_would_help(farm: Farm, task: Task, data: st.DataObject)
     if lowered := re.fullmatch(r"It would start now with (\w+) (\d+)( on \w+)?\.", hint):
         name, number = lowered[1], int(lowered[2])
         if name == "n_clients":
-            less = replace(task, world_size=number)
+            less = replace(task, n_clients=number)
         else:
             changed: dict[str, Any] = {name.removeprefix("min_"): number}
             less = replace(task, needs=replace(task.needs, **changed))
