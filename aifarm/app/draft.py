@@ -25,7 +25,7 @@ from aifarm.app.records import (
     TokenRecord,
     UploadRecord,
 )
-from aifarm.app.translate import capacity_of
+from aifarm.app.translate import builds, capacity_of
 from aifarm.core.client import Client, Hold, Outcome
 from aifarm.core.farm import Farm
 from aifarm.core.room import Capacity
@@ -107,6 +107,7 @@ class Draft:
                     capacity_of(one.resources) if one.resources else Capacity(),
                     speaks=one.speaks,
                     drained=one.drained,
+                    environments=builds(one.environments),
                 )
                 for one in loaded.clients
             ],

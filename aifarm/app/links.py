@@ -23,6 +23,7 @@ from aifarm.app.records import TaskRecord
 from aifarm.app.samples import EVERY, sample_of
 from aifarm.app.scopes import Principal
 from aifarm.app.translate import (
+    builds,
     capacity_of,
     held_rank,
     order,
@@ -31,7 +32,7 @@ from aifarm.app.translate import (
 )
 from aifarm.app.writer import Done, Operation
 from aifarm.core.client import Verdict
-from aifarm.core.task import Command, Note
+from aifarm.core.task import Command, Look, Note
 from aifarm.wire import agent as wire
 from aifarm.wire.types import utc
 
@@ -133,6 +134,8 @@ class Links:
                     self._request(link)
                 case wire.Lending():
                     self._lend(link, message.lends)
+                case wire.Readable():
+                    self._see(link, message.paths)
                 case _:
                     self._meet(link)
                     operation = about_rank(link.client_id, message)
@@ -256,12 +259,18 @@ class Links:
                     hostname=hello.hostname,
                     agent_version=hello.agent_version,
                     labels=hello.labels,
+                    environments=hello.environments,
                     resources=hello.resources,
                 )
             )
             capacity = capacity_of(hello.resources)
             outcome, verdicts = draft.farm.join(
-                client_id, capacity, held, draft.at, lends=hello.lends
+                client_id,
+                capacity,
+                held,
+                draft.at,
+                lends=hello.lends,
+                environments=builds(hello.environments),
             )
             draft.take(outcome)
             return verdicts
@@ -355,6 +364,12 @@ class Links:
         client_id = link.client_id
         self._submit(lambda draft: draft.take(draft.farm.lend(client_id, lends)), _ignore)
 
+    def _see(self, link: Link, paths: dict[str, bool]) -> None:
+        if link.speaks != "agent":
+            raise InvalidRequest("Only an agent was asked what it can read.", field="type")
+        client_id = link.client_id
+        self._submit(lambda draft: draft.farm.see(client_id, paths), _ignore)
+
     def _beat(self, link: Link, beat: wire.Heartbeat) -> None:
         """Kept in memory; `last_seen` and a sample are written each 30 s, and capacity when it
         changes."""
@@ -430,7 +445,8 @@ class Links:
             link = self._links.get(command.client_id)
             if link is None or not link.ready:
                 continue
-            record = self._records(command.key.task_id)
+            about = None if isinstance(command, Look) else command.key.task_id
+            record = self._records(about) if about is not None else None
             message = order(command, record, link.speaks == "contract", self._now())
             if message is not None:
                 link.connection.send(message)

@@ -6,6 +6,7 @@ one that raises changes nothing.
 
 import hashlib
 import re
+from pathlib import PurePosixPath
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -15,7 +16,7 @@ from aifarm.app import paces
 from aifarm.app.configs import check_config
 from aifarm.app.data import declared, pinned
 from aifarm.app.draft import Draft
-from aifarm.app.errors import Conflict, NotFound
+from aifarm.app.errors import Conflict, InvalidRequest, NotFound
 from aifarm.app.lookup import BEST, checkpoint_of, checkpoint_to_begin_with, ref_of, task_record
 from aifarm.app.records import (
     About,
@@ -27,7 +28,7 @@ from aifarm.app.records import (
 )
 from aifarm.app.scopes import Principal
 from aifarm.app.writer import Operation
-from aifarm.core.task import Desired, DesiredSet, Needs, Note, Task
+from aifarm.core.task import OWN, PER_GPU, Desired, DesiredSet, Needs, Note, Task
 from aifarm.core.why import Explanation, explain
 from aifarm.wire.agent import DataRef, PackageRef, Program
 from aifarm.wire.codec import encode
@@ -86,12 +87,9 @@ def _new_task(
         submitter=by.name,
         created_at=draft.at,
         updated_at=draft.at,
-        needs=Needs(
-            gpu_memory=body.requirements.min_gpu_memory,
-            cpu_cores=body.requirements.min_cpu_cores,
-            ram=body.requirements.min_ram,
-        ),
-        world_size=body.n_clients,
+        needs=_needs(body),
+        n_clients=body.n_clients,
+        processes=PER_GPU if body.processes_per_client == "gpu" else body.processes_per_client,
         priority=body.priority,
         share_gpu=body.share_gpu,
         retries=body.max_retries,
@@ -99,6 +97,27 @@ def _new_task(
     )
     about = About(body.project, body.title, tuple(dict.fromkeys(body.tags)), body.notes)
     return TaskRecord(task, spec, about=about), checkpoint
+
+
+def _needs(body: CreateTask) -> Needs:
+    """What its requirements, mounts and environment ask of a client."""
+    wanted = body.requirements
+    places = [PurePosixPath(inside) for inside in body.mounts]
+    for place in places:
+        if any(place in other.parents for other in places) or places.count(place) > 1:
+            raise InvalidRequest(
+                f"The mount {place} holds another one: name paths that lie beside each other.",
+                field="mounts",
+                expected="paths of which none is in another",
+            )
+    per_gpu = body.processes_per_client == "gpu"
+    return Needs(
+        gpu_memory=max(wanted.min_gpu_memory, 1) if per_gpu else wanted.min_gpu_memory,
+        cpu_cores=wanted.min_cpu_cores,
+        ram=wanted.min_ram,
+        environment=body.environment or OWN,
+        reads=tuple(sorted(set(body.mounts.values()))),
+    )
 
 
 def retry_task(
@@ -136,7 +155,8 @@ def retry_task(
             created_at=draft.at,
             updated_at=draft.at,
             needs=parent.task.needs,
-            world_size=parent.task.world_size,
+            n_clients=parent.task.n_clients,
+            processes=parent.task.processes,
             priority=parent.task.priority,
             share_gpu=parent.task.share_gpu,
             retries=parent.task.retries,

@@ -7,7 +7,15 @@ from msgspec import Struct
 
 from aifarm.core.pace import Pace
 from aifarm.core.task import RankKey, Task
-from aifarm.wire.agent import CheckpointRef, DataRef, PackageRef, Point, Program, Resources
+from aifarm.wire.agent import (
+    CheckpointRef,
+    DataRef,
+    Environment,
+    PackageRef,
+    Point,
+    Program,
+    Resources,
+)
 from aifarm.wire.types import JSON, DataKind, Direction, Metrics, Purpose
 
 Role = Literal["admin", "researcher", "viewer", "agent"]
@@ -77,6 +85,7 @@ class ClientRecord(Struct, frozen=True):
     hostname: str = ""
     agent_version: str = ""
     labels: dict[str, str] = {}
+    environments: tuple[Environment, ...] = ()
     resources: Resources | None = None
     drained: str | None = None
 

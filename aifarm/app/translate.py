@@ -1,5 +1,6 @@
 """Between the core's values and the wire's: what an agent is told, and what it says it has."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
@@ -7,8 +8,8 @@ from msgspec.structs import replace
 
 from aifarm.app.records import TaskRecord
 from aifarm.core.client import HeldRank, Verdict
-from aifarm.core.room import Capacity
-from aifarm.core.task import Assign, Command, Launch, Phase, RankKey, Steer, Withdraw
+from aifarm.core.room import Capacity, Environments, own_alone
+from aifarm.core.task import Assign, Command, Launch, Look, Phase, RankKey, Steer, Withdraw
 from aifarm.wire import agent as wire
 from aifarm.wire.types import Requirements
 
@@ -24,6 +25,8 @@ def order(
 ) -> wire.ServerMessage | None:
     """A command as the client is told it, in the documented messages alone where it knows no
     others; `record`: the command's task. None where there is nothing to tell any more."""
+    if isinstance(command, Look):
+        return wire.Look(paths=command.paths, timestamp=now)
     key = command.key
     match command:
         case Assign():
@@ -68,13 +71,16 @@ def _assignment(
     config.update(distributed=spec.distributed, rank=key.rank, world_size=task.world_size)
     farm = None
     if not contract and spec.package is not None:
+        local = task.local(key.rank)
         farm = wire.FarmAssignment(
             attempt=key.attempt,
             rank=key.rank,
             world_size=task.world_size,
             package=spec.package,
             desired=task.desired.value,
-            gpus=task.ranks[key.rank].gpus,
+            local_rank=local.index(key.rank),
+            local_world_size=len(local),
+            gpus=tuple(gpu for rank in local for gpu in task.ranks[rank].gpus),
             resume=record.checkpoint,
             endpoint=wire.Endpoint(*task.endpoint) if task.endpoint else None,
             env=spec.env,
@@ -103,6 +109,17 @@ def capacity_of(resources: wire.Resources) -> Capacity:
         gpus=tuple(gpu.memory.total for gpu in resources.gpu),
         held=tuple(number for number, gpu in enumerate(resources.gpu) if gpu.held),
     )
+
+
+def builds(environments: Iterable[wire.Environment]) -> Environments:
+    """Equal words are for Pythons that can train together."""
+    return {one.name: _build(one) for one in environments} or own_alone()
+
+
+def _build(one: wire.Environment) -> str:
+    python, torch = ".".join(one.python.split(".")[:2]), one.torch.partition("+")[0]
+    cuda = f"CUDA {one.cuda}" if one.cuda else "no CUDA"
+    return f"Python {python}, torch {torch}, {cuda}"
 
 
 def usage_only(info: wire.SystemInfo, known: wire.Resources | None) -> wire.Resources:

@@ -362,7 +362,8 @@ class Farm:
     def see(self, client_id: str, paths: Mapping[str, bool]) -> None:
         """An agent says whether it can read these paths. What it runs is not touched."""
         client = self.clients[client_id]
-        seen = {**client.paths, **paths}
+        told = {**client.paths, **paths}
+        seen = {path: told[path] for path in told if self._paths.needed(path)}
         if client.paths != seen:
             self._put(self.clients, client_id, replace(client, paths=seen))
 

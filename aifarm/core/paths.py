@@ -27,6 +27,9 @@ class Paths:
         """Those of a task that no other one needs."""
         return tuple(path for path in task.needs.reads if path not in self._needed)
 
+    def needed(self, path: str) -> bool:
+        return path in self._needed
+
     def all(self) -> Iterator[tuple[str, ...]]:
         known = tuple(self._needed)
         for first in range(0, len(known), AT_ONCE):

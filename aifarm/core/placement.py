@@ -104,8 +104,7 @@ def plan(
             left[room.client_id] = take(room, kind, gpus, each)
             if room.fetches_only:
                 del left[room.client_id]
-            own = [(gpu,) for gpu in gpus] or [()] * each
-            ranks += [Rank(room.client_id, gpu) for gpu in own]
+            ranks += [Rank(room.client_id, tuple(gpus[n : n + 1])) for n in range(each)]
         before = used.get(submitter, Usage())
         used[submitter] = Usage(
             before.gpus + sum(len(rank.gpus) for rank in ranks),

@@ -127,7 +127,8 @@ def _hints(
                 yield f"{client.id} fits once task {task_id[:8]} of {submitter} ends."
                 break
     for miss in misses:
-        if not (miss.never or miss.fits or farm.clients[miss.client_id].serves):
+        client = farm.clients[miss.client_id]
+        if not (miss.fits or client.serves) and missing(client.whole, kind) is None:
             yield f"{miss.client_id} would fit, but it is {_away(miss.reason)}."
 
 

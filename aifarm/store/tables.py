@@ -99,7 +99,7 @@ tasks = Table(
     Column("package", Json),
     Column("config", Json, nullable=False),
     Column("needs", Json, nullable=False),
-    Column("world_size", Integer, nullable=False),
+    Column("n_clients", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("share_gpu", Boolean, nullable=False),
     Column("retries", Integer, nullable=False),
@@ -134,6 +134,7 @@ tasks = Table(
     Column("environment", PlainText),
     Column("program", Json, nullable=False),
     Column("data", Json, nullable=False),
+    Column("processes", Integer, nullable=False),
 )
 # Lists are newest first and count what they list: these indexes answer both alone.
 Index("ix_tasks_created_at", tasks.c.deleted, tasks.c.created_at, tasks.c.id)
@@ -216,6 +217,7 @@ clients = Table(
     Column("labels", Json, nullable=False),
     Column("resources", Json),
     Column("drained", PlainText),
+    Column("environments", Json, nullable=False),
 )
 
 # `data`: what a client used, from `start` on, many samples in one; `coarse`: means of those.

@@ -55,6 +55,8 @@ OUTPUTS_AT_ONCE = 250
 Point = tuple[Natural, float, Metrics]
 
 
+Version = Annotated[str, Meta(min_length=1, max_length=64)]
+
 # ---------------------------------------------------------------- resources
 
 
@@ -101,6 +103,16 @@ class Resources(Struct, frozen=True):
     cpu: Cpu = Cpu()
     ram: Memory = Memory()
     gpu: tuple[Gpu, ...] = ()
+
+
+class Environment(Struct, frozen=True):
+    """A Python on a client that tasks may name, with the versions that are in it. `cuda` is the one
+    that its torch was built for, null where that computes on CPUs alone."""
+
+    name: Name
+    python: Version
+    torch: Version
+    cuda: Version | None = None
 
 
 class SystemInfo(Struct, frozen=True, omit_defaults=True):
@@ -178,7 +190,10 @@ class HeldRank(Struct, frozen=True):
 
 
 class Hello(ClientMessage, tag="hello", frozen=True, kw_only=True):
-    """First message of an agent on each connection; nothing is assigned before it."""
+    """First message of an agent on each connection; nothing is assigned before it.
+
+    `environments`: its own, under the name "default", and those that its owner named.
+    """
 
     boot_id: Identifier
     machine_id: Identifier
@@ -187,6 +202,7 @@ class Hello(ClientMessage, tag="hello", frozen=True, kw_only=True):
     resources: Resources
     hostname: str = ""
     labels: dict[str, str] = {}
+    environments: tuple[Environment, ...] = ()
     tasks: tuple[HeldRank, ...] = ()
     lends: bool = True
 
@@ -292,6 +308,13 @@ class TaskMeasured(AboutRank, tag="task_measured", frozen=True, kw_only=True):
     latency: NonNegative
 
 
+class Readable(ClientMessage, tag="readable", frozen=True, kw_only=True):
+    """Whether this client can read paths that it was asked for: said once of each, and again when
+    it changes."""
+
+    paths: dict[HostPath, bool]
+
+
 class GangEndpoint(AboutRank, tag="gang_endpoint", frozen=True, kw_only=True):
     """Rank 0's agent listens for the other ranks of this attempt at `address`:`port`."""
 
@@ -313,6 +336,7 @@ FromClient = (
     | TaskMeasured
     | TaskNote
     | Lending
+    | Readable
 )
 
 
@@ -389,13 +413,16 @@ class FarmAssignment(Struct, frozen=True, omit_defaults=True):
 
     `env`: variables for the training process, beneath those that the farm sets itself.
     `environment`: the Python to train with, by a name that the agent advertises; None is its own.
-    `data` by the name that the training code finds it under.
+    `data` by the name that the training code finds it under. `local_rank` of `local_world_size`
+    ranks on this client; `gpus`: one for each of these, in their order, or none.
     """
 
     attempt: Count
     rank: Natural
     world_size: Count
     package: PackageRef
+    local_rank: Natural = 0
+    local_world_size: Count = 1
     desired: DesiredState = "running"
     gpus: tuple[Natural, ...] = ()
     resume: CheckpointRef | None = None
@@ -486,6 +513,13 @@ class Withdraw(ServerMessage, tag="withdraw", frozen=True, kw_only=True):
     rank: Natural
 
 
+class Look(ServerMessage, tag="look", frozen=True, kw_only=True):
+    """Asks whether the client can read these paths, now and for as long as this connection
+    stands. Answered by `readable`."""
+
+    paths: tuple[HostPath, ...]
+
+
 class GangStart(ServerMessage, tag="gang_start", frozen=True, kw_only=True):
     """Second phase: every rank of the attempt may start its worker."""
 
@@ -496,5 +530,13 @@ class GangStart(ServerMessage, tag="gang_start", frozen=True, kw_only=True):
 
 
 FromServer = (
-    TaskAssignment | Control | TaskResultAck | ErrorMessage | Welcome | Ack | Withdraw | GangStart
+    TaskAssignment
+    | Control
+    | TaskResultAck
+    | ErrorMessage
+    | Welcome
+    | Ack
+    | Withdraw
+    | GangStart
+    | Look
 )

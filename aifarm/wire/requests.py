@@ -20,6 +20,7 @@ from aifarm.wire.types import (
     Label,
     Name,
     Natural,
+    Processes,
     Project,
     Purpose,
     RelativePath,
@@ -55,8 +56,10 @@ class CreateTask(Request, frozen=True, kw_only=True):
     """POST /api/tasks. The documented fields, and optional extensions from `config` on.
 
     `url` may be left out where name and version say which package; `n_clients` above 1 needs
-    `distributed`. Own hyperparameters go under `config`. `max_retries` counts failures of the
-    task's own code; a lost agent is always tried again.
+    `distributed`. `processes_per_client` ranks run on each client, each with these requirements
+    and a GPU of its own, and need `distributed` too; "gpu" means one for each GPU that the clients
+    have free, the same number on all of them. Own hyperparameters go under `config`. `max_retries`
+    counts failures of the task's own code; a lost agent is always tried again.
 
     `from_checkpoint` is the id of a checkpoint to begin with, or of a task, for the one that this
     would resume from, or "ID:best" for the best one of the task with this id; the task it belongs
@@ -85,6 +88,7 @@ class CreateTask(Request, frozen=True, kw_only=True):
     distributed: bool = False
     requirements: RequirementsBody = RequirementsBody()
     n_clients: Annotated[int, Meta(ge=1, le=1024)] = 1
+    processes_per_client: Processes = 1
     config: dict[str, JSON] = {}
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
     share_gpu: bool = False

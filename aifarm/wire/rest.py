@@ -4,12 +4,13 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from aifarm.wire.agent import DataRef, ErrorBody, Resources
+from aifarm.wire.agent import DataRef, Environment, ErrorBody, Resources
 from aifarm.wire.types import (
     JSON,
     DataKind,
     Direction,
     Metrics,
+    Processes,
     RelativePath,
     Requirements,
     Timestamp,
@@ -58,6 +59,7 @@ class TaskFull(Struct, frozen=True):
     requirements: Requirements
     distributed: bool
     n_clients: int
+    processes_per_client: Processes
     priority: int
     share_gpu: bool
     max_retries: int
@@ -377,6 +379,7 @@ class ClientFull(Struct, frozen=True):
     hostname: str
     agent_version: str
     labels: dict[str, str]
+    environments: list[Environment]
     resources: Resources | None
     tasks: list[ClientTask]
     drained: str | None

@@ -83,6 +83,22 @@ RULES: dict[type[Struct], tuple[Rule, ...]] = {
             },
         ),
         Rule(
+            field="distributed",
+            message="processes_per_client other than 1 needs distributed: true.",
+            expected="true where processes_per_client is not 1",
+            holds=lambda body: body.processes_per_client == 1 or body.distributed,
+            schema={
+                "if": {
+                    "required": ["processes_per_client"],
+                    "properties": {"processes_per_client": {"not": {"const": 1}}},
+                },
+                "then": {
+                    "required": ["distributed"],
+                    "properties": {"distributed": {"const": True}},
+                },
+            },
+        ),
+        Rule(
             field="version",
             message="Say which package: a url, or name and version.",
             expected="a published version of the package",

@@ -37,6 +37,8 @@ Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
 NonNegative = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
+# So many ranks of a task on each of its clients, or one for each GPU that these have free.
+Processes = Annotated[int, Meta(ge=1, le=64)] | Literal["gpu"]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Natural = Annotated[int, Meta(ge=0, le=2**53)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
