@@ -139,6 +139,10 @@ def _needs(task: TaskFull) -> str:
     needs: Requirements = task.requirements
     gpu = f", a GPU with {memory(needs.min_gpu_memory)}" if needs.min_gpu_memory else ""
     each = f"{task.n_clients} clients, each " if task.n_clients > 1 else ""
+    if task.processes_per_client == "gpu":
+        each += "a process for each GPU, each "
+    elif task.processes_per_client > 1:
+        each += f"{task.processes_per_client} processes, each "
     cores = f"{needs.min_cpu_cores} core{'s' * (needs.min_cpu_cores != 1)}"
     return f"{each}{cores}, {memory(needs.min_ram)} memory{gpu}"
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from aifarm.cli.render import COLOURS, console, grid, status
 from aifarm.cli.words import NONE, ago, duration, memory, sparkline
-from aifarm.wire.agent import Gpu, Resources
+from aifarm.wire.agent import Environment, Gpu, Resources
 from aifarm.wire.rest import ClientFull, ClientFullDetails, ClientHistory, PerformanceFull
 
 WIDTH = 100
@@ -69,6 +69,8 @@ def _facts(client: ClientFullDetails, history: ClientHistory) -> list[tuple[str,
         ("last seen", "now" if client.status == "active" else f"{ago(client.last_seen)} ago")
     )
     facts.append(("agent", client.agent_version or "speaks the documented protocol only"))
+    if client.environments:
+        facts.append(("environments", "\n".join(map(_environment, client.environments))))
     if client.resources:
         facts += _use(client.resources, history)
     facts.append(("so far", _performance(client.performance)))
@@ -81,6 +83,10 @@ def _use(resources: Resources, history: ClientHistory) -> list[tuple[str, str]]:
         ("cores", f"{cpu.cores}, {percent(cpu.usage)} in use  {sparkline(history.cpu)}"),
         ("memory", f"{memory(ram.used)} of {memory(ram.total)}  {sparkline(history.ram)}"),
     ]
+
+
+def _environment(one: Environment) -> str:
+    return f"{one.name}: Python {one.python}, torch {one.torch}, CUDA {one.cuda or 'none'}"
 
 
 def _labels(client: ClientFull) -> str:

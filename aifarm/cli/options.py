@@ -110,6 +110,13 @@ def setting(text: str) -> tuple[str, Any]:
         return key, value
 
 
+def processes(text: str) -> int | str:
+    """A number of processes, or "gpu" for one on each GPU."""
+    if text == "gpu" or (text.isdecimal() and int(text)):
+        return text if text == "gpu" else int(text)
+    raise click.BadParameter(f"{text!r} is no number of processes: write 2, or gpu.")
+
+
 def pair(text: str) -> tuple[str, str]:
     """KEY=VALUE, both as text."""
     key, equals, value = text.partition("=")

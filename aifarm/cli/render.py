@@ -136,12 +136,15 @@ def clients(found: Sequence[ClientFull]) -> None:
                 memory(client.resources.ram.total) if client.resources else NONE
             ),
             "GPUS": _gpus,
+            "ENVIRONMENTS": lambda client: (
+                ", ".join(one.name for one in client.environments) or NONE
+            ),
             "TASKS": lambda client: ", ".join(task.id[:8] for task in client.tasks) or NONE,
             "LAST SEEN": lambda client: (
                 "now" if client.status == "active" else f"{ago(client.last_seen)} ago"
             ),
         },
-        spare=("CORES", "MEMORY"),
+        spare=("ENVIRONMENTS", "CORES", "MEMORY"),
     )
 
 

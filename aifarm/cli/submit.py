@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aifarm.cli import completion
-from aifarm.cli.options import as_json, on_farm, pair, setting
+from aifarm.cli.options import as_json, on_farm, pair, processes, setting
 
 if TYPE_CHECKING:
     from aifarm.sdk import Farm
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     help="A hyperparameter of your own; may be repeated.",
 )
 @click.option("--n-clients", type=int, help="Train distributed, on so many clients at once.")
+@click.option(
+    "--processes",
+    "processes_per_client",
+    type=processes,
+    metavar="N|gpu",
+    help="Train distributed, with so many processes on each client; gpu: one for each GPU.",
+)
 @click.option("--distributed", is_flag=True, default=None, help="Also on one client alone.")
 @click.option("--min-gpu-memory", type=int, metavar="MIB", help="Default: no GPU needed.")
 @click.option("--min-cpu-cores", type=int, metavar="N")

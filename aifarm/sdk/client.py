@@ -8,7 +8,7 @@ from aifarm.sdk.call import valid
 from aifarm.sdk.events import all_events
 from aifarm.sdk.http import Http
 from aifarm.wire import requests, rest, v1
-from aifarm.wire.agent import Resources
+from aifarm.wire.agent import Environment, Resources
 from aifarm.wire.query import HistoryQuery
 
 
@@ -40,6 +40,11 @@ class Client:
     def resources(self) -> Resources | None:
         """Cores, memory and GPUs (MiB, percent), as last heard; None where it never said."""
         return self.info.resources
+
+    @property
+    def environments(self) -> list[Environment]:
+        """The Pythons that a task may name, "default" is the agent's own, and their versions."""
+        return self.info.environments
 
     @property
     def tasks(self) -> list[v1.ClientTask]:

@@ -7,7 +7,7 @@ from typing import Literal, TypedDict
 from aifarm.sdk.call import valid
 from aifarm.sdk.content import AnyData, data_refs
 from aifarm.wire import requests, rest
-from aifarm.wire.types import JSON
+from aifarm.wire.types import JSON, Processes
 
 
 class Submission(TypedDict, total=False):
@@ -21,6 +21,7 @@ class Submission(TypedDict, total=False):
     epochs: int | None
     distributed: bool | None
     n_clients: int | None
+    processes_per_client: Processes | None
     requirements: Mapping[str, int] | None
     min_gpu_memory: int | None
     min_cpu_cores: int | None
@@ -51,7 +52,8 @@ def task_body(name: str, options: Submission) -> requests.CreateTask:
     named = {key: fields.pop(key, None) for key in ("min_gpu_memory", "min_cpu_cores", "min_ram")}
     given = {key: value for key, value in named.items() if value is not None}
     if fields.get("distributed") is None:
-        fields["distributed"] = (options.get("n_clients") or 1) > 1
+        processes = options.get("processes_per_client") or 1
+        fields["distributed"] = (options.get("n_clients") or 1) > 1 or processes != 1
     fields["requirements"] = {**(options.get("requirements") or {}), **given}
     fields["tags"] = list(options.get("tags") or ())
     for key in ("config", "env", "best"):

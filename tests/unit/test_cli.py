@@ -51,6 +51,7 @@ def task(**changes: Any) -> TaskFull:
         "config": {"epochs": 3},
         "requirements": Requirements(min_gpu_memory=4096, min_cpu_cores=4, min_ram=8192),
         "n_clients": 1,
+        "processes_per_client": 1,
         "submitter": "ada",
         "clients": ["ws1"],
         "tags": [],
@@ -275,7 +276,9 @@ def test_a_sparkline_rises_with_the_values() -> None:
 
 
 def test_a_client_without_known_resources_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    client = ClientFull("ws1", "offline", "contract", "", "", {}, None, [], None, datetime.now(UTC))
+    client = ClientFull(
+        "ws1", "offline", "contract", "", "", {}, [], None, [], None, datetime.now(UTC)
+    )
     render.clients([client])
     assert "ws1" in capsys.readouterr().out
 
@@ -327,8 +330,8 @@ def client(**changes: Any) -> ClientFull:
     resources = Resources(Cpu(8, 40.0), Memory(16384, 8192), (GPU, SILENT))
     fields: dict[str, Any] = {
         "id": "ws1", "status": "active", "speaks": "farm", "hostname": "ws1.lab",
-        "agent_version": "0.1.0", "labels": {"room": "2"}, "resources": resources,
-        "tasks": [ClientTask("0f3c9a7e-1", "running", 45.0)], "drained": None,
+        "agent_version": "0.1.0", "labels": {"room": "2"}, "environments": [],
+        "resources": resources, "tasks": [ClientTask("0f3c9a7e-1", "running", 45.0)], "drained": None,
         "last_seen": datetime.now(UTC),
     }  # fmt: skip
     return ClientFull(**{**fields, **changes})

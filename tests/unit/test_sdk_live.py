@@ -37,7 +37,8 @@ def task(**changes: Any) -> TaskFull:
     fields |= {
         "type": "training", "name": "digits", "status": "running", "desired": "running",
         "attempt": 1, "progress": 0.0, "metrics": {}, "config": {}, "requirements": Requirements(),
-        "distributed": False, "n_clients": 1, "priority": 0, "share_gpu": False, "max_retries": 0,
+        "distributed": False, "n_clients": 1, "processes_per_client": 1, "priority": 0,
+        "share_gpu": False, "max_retries": 0,
         "submitter": "ada", "clients": [], "created_at": utc(0), "updated_at": utc(0),
     }  # fmt: skip
     return TaskFull(**{**fields, **changes})

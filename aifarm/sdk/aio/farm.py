@@ -26,7 +26,7 @@ from aifarm.sdk.frames import TaskList
 from aifarm.sdk.notebook import Notebook, try_out
 from aifarm.sdk.submission import Submission, task_body
 from aifarm.wire import live, query, requests, rest
-from aifarm.wire.types import JSON
+from aifarm.wire.types import JSON, Processes
 
 Package = rest.PackageFull
 Data = rest.DataFull
@@ -226,6 +226,7 @@ class AsyncFarm:
         epochs: int | None = None,
         distributed: bool | None = None,
         n_clients: int | None = None,
+        processes_per_client: Processes | None = None,
         requirements: Mapping[str, int] | None = None,
         min_gpu_memory: int | None = None,
         min_cpu_cores: int | None = None,
@@ -253,12 +254,12 @@ class AsyncFarm:
 
         `requirements` are what each rank needs of its client, in MiB and cores (min_gpu_memory,
         min_cpu_cores, min_ram; also as arguments of their own). `n_clients` above 1 trains
-        `distributed`. `config` holds your own hyperparameters, `env` variables for the training
-        process, whose values only you and administrators see. `max_retries` counts failures of
-        your code; a lost client costs none. `best` says which end of a metric is the good one.
-        `from_checkpoint` is the id of a checkpoint to begin with, or of a task, for its latest
-        ("ID:best": its best); that task becomes the `parent`. `environment` is a Python
-        that clients advertise by name.
+        `distributed`, as do `processes_per_client`: a number, or "gpu" for a rank on each GPU.
+        `config` holds your own hyperparameters, `env` variables for the training process, whose
+        values only you and administrators see. `max_retries` counts failures of your code; a lost
+        client costs none. `best` says which end of a metric is the good one. `from_checkpoint` is
+        the id of a checkpoint to begin with, or of a task, for its latest ("ID:best": its best);
+        that task becomes the `parent`. `environment` is a Python that clients advertise by name.
 
         For a script: `args` are its command line, `resume_args` are added to it from the second
         attempt on; `outputs` are globs of the files to keep, with checkpoints and at every end;
@@ -284,6 +285,7 @@ class AsyncFarm:
                 "epochs": epochs,
                 "distributed": distributed,
                 "n_clients": n_clients,
+                "processes_per_client": processes_per_client,
                 "requirements": requirements,
                 "min_gpu_memory": min_gpu_memory,
                 "min_cpu_cores": min_cpu_cores,
