@@ -42,6 +42,7 @@ class RunFolder:
             "package_dir": str(package),
             "config": config,
             "args": [],
+            "mounts": {},
             "resume": None,
             "data": {},
             "desired": "running",

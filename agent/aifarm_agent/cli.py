@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -16,8 +17,9 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
-from aifarm.wire.types import Identifier
+from aifarm.wire.types import Identifier, Name
 from aifarm_agent import __version__, status, workdir
+from aifarm_agent.environments import OWN
 from aifarm_agent.events import Identity
 from aifarm_agent.gpus import Gpus
 from aifarm_agent.kept import Kept
@@ -70,6 +72,22 @@ def _labels(context: click.Context, parameter: click.Parameter, given: Any) -> d
     return labels
 
 
+def _environments(context: click.Context, parameter: click.Parameter, given: Any) -> dict[str, str]:
+    """Name to path. That of a venv's Python is left as it is: resolved, it would be another's."""
+    environments = {}
+    for text in given:
+        name, _, python = text.partition("=")
+        try:
+            msgspec.convert(name, Name)
+        except msgspec.ValidationError:
+            raise click.BadParameter(f"{text!r} is not written NAME=PYTHON.") from None
+        if name == OWN or name in environments:
+            raise click.BadParameter(f"the name {name} is taken: name each environment once.")
+        found = shutil.which(os.path.expanduser(python)) if python else None
+        environments[name] = os.path.abspath(found or python)
+    return environments
+
+
 def _ports(context: click.Context, parameter: click.Parameter, given: str | None) -> range | None:
     if given is None:
         return None
@@ -111,6 +129,14 @@ def _size(context: click.Context, parameter: click.Parameter, given: str | None)
 @WORK_DIR
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", callback=_labels)
 @click.option("--gpus", default="all", show_default=True, help="all, none, or numbers as 0,1.")
+@click.option(
+    "--env",
+    "environments",
+    multiple=True,
+    metavar="NAME=PYTHON",
+    callback=_environments,
+    help="Another Python that tasks may train with; may be repeated.",
+)
 @click.option("--advertise", metavar="ADDRESS", help="Where other machines reach this one.")
 @click.option("--rank-ports", metavar="LOW-HIGH", callback=_ports, help="Where gangs may meet.")
 @click.option("--grace", default=30.0, show_default=True, help="Seconds a worker has to stop.")
@@ -182,6 +208,7 @@ def _run(
     work_dir: Path,
     labels: dict[str, str],
     gpus: str,
+    environments: dict[str, str],
     advertise: str | None,
     rank_ports: range | None,
     grace: float,
@@ -207,6 +234,7 @@ def _run(
             grace=grace,
             hold_limit=hold_limit,
             offline_limit=offline_limit,
+            environments=environments,
             advertise=advertise,
             rank_ports=rank_ports,
             cache=cache,
@@ -235,8 +263,10 @@ def _run(
 async def _serve(
     folder: WorkDir, identity: Identity, server: "Server", gpus: Gpus, settings: Settings
 ) -> None:
+    from aifarm_agent.environments import advertised
     from aifarm_agent.runtime import Agent, Stop, serve
 
+    identity = identity._replace(environments=await advertised(settings.environments))
     stop: asyncio.Queue[Stop] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.put_nowait, "leave")

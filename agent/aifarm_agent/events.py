@@ -7,7 +7,15 @@ is always meant by its key, never by its worker's process.
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from aifarm.wire.agent import AssignedTask, Endpoint, FromClient, OutputFile, Point, Resumed
+from aifarm.wire.agent import (
+    AssignedTask,
+    Endpoint,
+    Environment,
+    FromClient,
+    OutputFile,
+    Point,
+    Resumed,
+)
 from aifarm.wire.types import DesiredState, Metrics
 
 
@@ -23,7 +31,8 @@ class RankKey(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Who this agent is. `labels`: what its owner says of the machine."""
+    """Who this agent is. `labels`: what its owner says of the machine; `environments`: the Pythons
+    that tasks may name."""
 
     client_id: str
     machine_id: str
@@ -31,6 +40,7 @@ class Identity(NamedTuple):
     hostname: str
     agent_version: str
     labels: dict[str, str]
+    environments: tuple[Environment, ...] = ()
 
 
 class Mark(NamedTuple):
@@ -87,6 +97,7 @@ class OpenEndpoint:
     """Rank 0 of a gang: open its rendezvous. Answered by EndpointOpened or Failed."""
 
     key: RankKey
+    task: AssignedTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +148,25 @@ class Forget:
     key: RankKey
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Find out which of these paths can be read, again and again. Answered by `Session.seen`."""
+
+    paths: tuple[str, ...]
+
+
 Effect = (
-    Send | Disconnect | Prepare | OpenEndpoint | Launch | Steer | Kill | Upload | Collect | Forget
+    Send
+    | Disconnect
+    | Prepare
+    | OpenEndpoint
+    | Launch
+    | Steer
+    | Kill
+    | Upload
+    | Collect
+    | Forget
+    | Look
 )
 
 

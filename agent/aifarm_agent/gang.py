@@ -9,6 +9,8 @@ import psutil  # type: ignore[import-untyped]
 from aifarm.wire.agent import AssignedTask, Endpoint
 from aifarm_agent.events import RankKey
 
+LOOPBACK = "127.0.0.1"
+
 
 def environment(
     key: RankKey,
@@ -18,7 +20,7 @@ def environment(
     interface: str | None,
 ) -> dict[str, str]:
     """The task's own variables, and over them torchrun's contract, for one worker per rank;
-    `gpus` are UUIDs.
+    `gpus` are UUIDs, of all its ranks here, so that each takes the one that its local rank says.
 
     `interface`: the network interface of the gang's traffic, since gloo would take the one that
     the host's name resolves to, often loopback.
@@ -32,10 +34,11 @@ def environment(
         return env
     env |= {
         "RANK": str(key.rank),
-        "LOCAL_RANK": "0",
+        "LOCAL_RANK": str(task.farm.local_rank),
         "WORLD_SIZE": str(task.farm.world_size),
-        "LOCAL_WORLD_SIZE": "1",
-        "GROUP_RANK": str(key.rank),
+        "LOCAL_WORLD_SIZE": str(task.farm.local_world_size),
+        "GROUP_RANK": str(key.rank // task.farm.local_world_size),
+        "GROUP_WORLD_SIZE": str(task.farm.world_size // task.farm.local_world_size),
         "MASTER_ADDR": endpoint.address,
         "MASTER_PORT": str(endpoint.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
@@ -44,6 +47,13 @@ def environment(
     if interface:
         env |= {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
     return env
+
+
+def meeting_place(task: AssignedTask, address: str) -> str:
+    """Where the task's ranks reach each other: at `address`, unless all of them are here."""
+    farm = task.farm
+    alone = farm and farm.local_world_size == farm.world_size
+    return LOOPBACK if alone else address
 
 
 def interface_of(address: str) -> str | None:

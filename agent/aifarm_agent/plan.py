@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,15 +22,17 @@ class Settings(NamedTuple):
 
     `grace`: seconds that a worker has to stop. `hold_limit`: seconds for which a paused task may
     hold this client. `orphan_limit`: seconds that workers go on without an agent. `offline_limit`:
-    seconds that tasks go on without a server. `advertise`: the address that a gang's peers are
-    told; None is the one towards the server. `rank_ports`: where a gang may meet; None is any port.
-    `cache`: bytes of data that are kept; None is a share of the disk.
+    seconds that tasks go on without a server. `environments`: Pythons by the names that tasks may
+    give, beside the agent's own. `advertise`: the address that a gang's peers are told; None is the
+    one towards the server. `rank_ports`: where a gang may meet; None is any port. `cache`: bytes of
+    data that are kept; None is a share of the disk.
     """
 
     grace: float = 30.0
     hold_limit: float = HOLD_LIMIT
     orphan_limit: float = 3600.0
     offline_limit: float = inf
+    environments: Mapping[str, str] = MappingProxyType({})
     advertise: str | None = None
     rank_ports: range | None = None
     cache: int | None = None
@@ -69,7 +72,7 @@ class Plan(NamedTuple):
         return {
             **key._asdict(),
             "world_size": farm.world_size if farm else 1,
-            "local_rank": 0,
+            "local_rank": farm.local_rank if farm else 0,
             "kind": self.package.kind,
             "entry": self.package.entry,
             "package": msgspec.structs.asdict(farm.package) if farm else {},
@@ -78,6 +81,7 @@ class Plan(NamedTuple):
             "args": self._arguments(key, kept),
             "progress_from": farm.program.progress_from if farm else None,
             "outputs": farm.program.outputs if farm else [],
+            "mounts": farm.program.mounts if farm else {},
             "resume": str(self.resume) if self.resume else None,
             "data": {name: msgspec.to_builtins(found.stored) for name, found in self.data.items()},
             "checkpoint_seconds": CHECKPOINT_SECONDS,

@@ -18,6 +18,7 @@ from aifarm_agent.kept import Kept
 from aifarm_agent.link import Link, rest_url
 from aifarm_agent.outbox import Outbox, OutboxError
 from aifarm_agent.outputs import Outputs
+from aifarm_agent.paths import Paths
 from aifarm_agent.plan import Package, Settings
 from aifarm_agent.reserve import Reserve
 from aifarm_agent.resources import Machine
@@ -91,6 +92,7 @@ class Agent:
             self._prepared,
             self._told,
         )
+        self._paths = Paths(self._seen)
         self._resumed: dict[RankKey, str] = {}
         self._server: str | None = None
         self._gave_back = False
@@ -176,6 +178,7 @@ class Agent:
             if timer is not None:
                 timer.cancel()
         await self._outputs.close()
+        self._paths.clear()
         await self._transfers.close()
         await self._supervisor.close(end_warm)
         self._outbox.close()
@@ -186,6 +189,7 @@ class Agent:
     def opened(self, url: str) -> None:
         logger.info("connected to %s as %s", url, self._client_id)
         self._server = url
+        self._paths.clear()
         self._supervisor.warm_up()
         with self._step():
             self._act(self._session.connected(self._loop.time()))
@@ -199,6 +203,9 @@ class Agent:
         self._server = None
         with self._step():
             self._act(self._session.disconnected(self._loop.time()))
+
+    def _seen(self, paths: dict[str, bool]) -> None:
+        self._act(self._session.seen(paths))
 
     def report(self, key: RankKey, items: Items) -> None:
         effects: list[Effect] = []
@@ -276,8 +283,8 @@ class Agent:
                     self._link.drop(reason)
                 case events.Prepare(key, task):
                     self._transfers.prepare(key, task)
-                case events.OpenEndpoint(key):
-                    self._supervisor.open_endpoint(key)
+                case events.OpenEndpoint(key, task):
+                    self._supervisor.open_endpoint(key, task)
                 case events.Launch(key, endpoint, desired):
                     self._supervisor.launch(key, endpoint, desired)
                 case events.Steer(key, desired):
@@ -291,6 +298,8 @@ class Agent:
                     self._outputs.collect(key, final)
                 case events.Forget(key):
                     self._forget(key)
+                case events.Look(paths):
+                    self._paths.watch(paths)
 
     def _forget(self, key: RankKey) -> None:
         self._transfers.cancel(key)

@@ -18,6 +18,7 @@ from aifarm_agent.events import (
     Effect,
     Identity,
     LogLines,
+    Look,
     Mark,
     OpenEndpoint,
     Points,
@@ -93,6 +94,7 @@ class Session:
             resources=self._resources(),
             hostname=who.hostname,
             labels=who.labels,
+            environments=who.environments,
             lends=not self._giving_back,
             tasks=tuple(
                 wire.HeldRank(*key, state=HELD[rank.state], last_seq=self._outbox.last_seq(key))
@@ -247,6 +249,10 @@ class Session:
                 effects += self._roster.leave(rank, "owner_returned")
         return effects
 
+    def seen(self, paths: dict[str, bool]) -> list[Effect]:
+        """Whether paths can be read; on another connection it is found out anew."""
+        return [Send(wire.Readable(paths=paths))] if self._link == "up" else []
+
     def wants_log(self, key: RankKey) -> bool:
         """Whether more of this rank's log may be read: what the server has not taken waits."""
         rank = self.ranks.get(key)
@@ -309,7 +315,7 @@ class Session:
         )
         effects.append(Prepare(key, task))
         if farm.world_size > 1 and farm.rank == 0 and farm.endpoint is None:
-            effects.append(OpenEndpoint(key))
+            effects.append(OpenEndpoint(key, task))
         return effects
 
     def _on_control(self, message: wire.Control, now: float) -> list[Effect]:
@@ -343,6 +349,9 @@ class Session:
             self._flow.close(rank.key)
         return effects
 
+    def _on_look(self, message: wire.Look, now: float) -> list[Effect]:
+        return [Look(message.paths)]
+
     def _on_result_ack(self, message: wire.TaskResultAck, now: float) -> list[Effect]:
         """For contract-only clients; an agent hears `ack`."""
         return []
@@ -360,6 +369,7 @@ class Session:
         wire.Ack: _on_ack,
         wire.TaskResultAck: _on_result_ack,
         wire.ErrorMessage: _on_error,
+        wire.Look: _on_look,
     }
 
 

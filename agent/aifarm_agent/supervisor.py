@@ -24,6 +24,7 @@ from aifarm_agent.plan import Package, Plan, Settings
 from aifarm_agent.processes import Process, kill_session, look
 from aifarm_agent.run import Run, folder_of, key_of
 from aifarm_agent.warm import WarmError, WarmProcess
+from aifarm_agent.warmth import WarmProcesses
 from aifarm_agent.workdir import WorkDir
 
 logger = logging.getLogger(__name__)
@@ -72,15 +73,16 @@ class Supervisor:
         self._plans: dict[RankKey, Plan] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        self._warm = WarmProcess(
-            workdir.path, workdir.sockets / "warm", self._warm_lost, settings.orphan_limit
+        self._warm = WarmProcesses(
+            workdir, settings.environments, self._warm_lost, settings.orphan_limit
         )
+        self._used: dict[RankKey, WarmProcess] = {}
 
     # ------------------------------------------------------------ its life
 
     async def restore(self) -> list[Restored]:
         """Takes up the runs that an earlier agent left; the rest of it is removed."""
-        workers = await self._listed()
+        workers = await self._warm.find()
         for folder in self._workdir.runs.iterdir():
             key = key_of(folder)
             if key is None:
@@ -88,7 +90,8 @@ class Supervisor:
                 continue
             run = self._open(key)
             if run.worker is None and folder in workers:
-                run.spawned(workers[folder])
+                worker, self._used[key] = workers[folder]
+                run.spawned(worker)
             run.abandoned = run.worker is None
             if run.worker is not None:
                 self._gpus.locks.reclaim(key, run.gpus)
@@ -145,8 +148,8 @@ class Supervisor:
         """Gets the warm process ready before it is needed."""
         self._spawn(self._warm_up())
 
-    def open_endpoint(self, key: RankKey) -> None:
-        self._spawn(self._open_endpoint(self._open(key)))
+    def open_endpoint(self, key: RankKey, task: AssignedTask) -> None:
+        self._spawn(self._open_endpoint(self._open(key), task))
 
     def launch(self, key: RankKey, endpoint: Endpoint | None, desired: DesiredState) -> None:
         run = self._runs[key]
@@ -169,6 +172,7 @@ class Supervisor:
 
     def forget(self, key: RankKey) -> None:
         self._plans.pop(key, None)
+        self._used.pop(key, None)
         run = self._runs.pop(key, None)
         if run is None:  # it never came so far that it could start
             shutil.rmtree(folder_of(self._workdir.runs, key), ignore_errors=True)
@@ -223,6 +227,7 @@ class Supervisor:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK)
+            await self._warm.rest(self._used.values(), self._loop.time())
             for run in list(self._runs.values()):
                 self._insist(run)
                 self._look(run)
@@ -238,36 +243,33 @@ class Supervisor:
         if done is not None:
             self._desk.report(run.key, [(done, None)])
 
-    # ------------------------------------------------------------ the warm process
-
-    async def _listed(self) -> dict[Path, Process]:
-        """The workers of a warm process that an earlier agent left, by run folder."""
-        if not await self._warm.find():
-            return {}
-        try:
-            listed = (await self._warm.ask("list"))["workers"]
-        except WarmError:
-            return {}
-        return {Path(w["run_dir"]): Process(w["pid"], w["start_time"]) for w in listed}
+    # ------------------------------------------------------------ the warm processes
 
     async def _warm_up(self) -> None:
         try:
-            await self._warm.ask("hello")
+            await self._warm.own.ask("hello")
         except WarmError as error:
             logger.warning("%s", error)
 
-    def _warm_lost(self) -> None:
-        logger.warning("the warm process ended")
+    def _warm_lost(self, warm: WarmProcess) -> None:
+        logger.warning("a warm process ended")
         for run in self._runs.values():
             self._loop.call_soon(self._look, run)
-        self.warm_up()
+        if warm is self._warm.own:
+            self.warm_up()
 
-    async def _open_endpoint(self, run: Run) -> None:
-        address = self._settings.advertise or self._address()
+    def _warm_for(self, run: Run, task: AssignedTask) -> WarmProcess:
+        """The one of the task's environment, kept while it has this run. Raises WarmError."""
+        warm = self._warm.of(task.farm.environment if task.farm else None)
+        self._used[run.key] = warm
+        return warm
+
+    async def _open_endpoint(self, run: Run, task: AssignedTask) -> None:
+        address = gang.meeting_place(task, self._settings.advertise or self._address())
         refusal = WarmError("No port is free.")
         for port in gang.ports(self._settings.rank_ports):
             try:
-                opened = await self._warm.ask(
+                opened = await self._warm_for(run, task).ask(
                     "store", run_dir=str(run.folder), host=gang.bind_address(address), port=port
                 )
             except WarmError as error:
@@ -288,13 +290,16 @@ class Supervisor:
         try:
             uuids = self._gpus.uuids
             gpus = [uuids[number] for number in farm.gpus if number < len(uuids)]
-            locks = await self._gpus.locks.claim(run.key, gpus)
-            interface = gang.interface_of(self._address()) if endpoint else None
+            own = gpus[farm.local_rank : farm.local_rank + 1]  # the others are its neighbours'
+            locks = await self._gpus.locks.claim(run.key, own)
+            place = gang.meeting_place(plan.task, self._address())
+            interface = gang.interface_of(place) if endpoint else None
             env = gang.environment(run.key, plan.task, gpus, endpoint, interface)
             kept = any(path.is_file() for path in (run.folder / "outputs").rglob("*"))
-            task = {**plan.task_file(run.key, kept), "gpus": gpus, "gpu_locks": locks}
+            task = {**plan.task_file(run.key, kept), "gpus": own, "gpu_locks": locks}
             run.write_task(run.desired or desired, task)
-            spawned = await self._warm.ask("spawn", run_dir=str(run.folder), env=env)
+            warm = self._warm_for(run, plan.task)
+            spawned = await warm.ask("spawn", run_dir=str(run.folder), env=env)
             run.spawned(Process(spawned["pid"], spawned["start_time"]))
         except (WarmError, OSError, GpuTaken) as error:
             failed = events.Failed("agent_lost", f"This machine cannot run tasks: {error}")

@@ -67,7 +67,7 @@ class Transfers:
         self._prepared = prepared
         self._told = told
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._unpacking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._fetching: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._verified: dict[str, tuple[float, Package]] = {}
         self._tasks: dict[RankKey, set[asyncio.Task[None]]] = {}
         self._waiting: dict[RankKey, dict[str, tuple[Checkpoint, asyncio.Task[None]]]] = {}
@@ -111,7 +111,10 @@ class Transfers:
         assert farm  # noqa: S101 - for mypy; the session takes no task without
         try:
             package = await self._package(farm.package)
-            resume = await self._resume(key, farm.resume) if farm.resume else None
+            resume = None
+            if farm.resume:
+                async with self._fetching[farm.resume.sha256]:  # by several ranks on this machine
+                    resume = await self._resume(key, farm.resume)
             await self._restore(key, task)
             data = await self._cache.get(key, farm.data, lambda words: self._tell(key, words))
             self._prepared(key, task, package, resume, data)
@@ -136,7 +139,7 @@ class Transfers:
         if package is not None and now < verified_at + TRUSTED:
             return package
         archive = self._packages / f"{ref.sha256}.zip"
-        async with self._unpacking[ref.sha256]:  # the same one may be wanted twice
+        async with self._fetching[ref.sha256]:  # the same one may be wanted twice
             try:
                 manifest = await asyncio.to_thread(self._unpacked, archive, ref)
                 if manifest is None:

@@ -1,19 +1,17 @@
-"""The warm process, seen from the agent: found again by its socket, started where there is none."""
+"""A warm process, seen from the agent: found again by its socket, started where there is none."""
 
 import asyncio
 import contextlib
 import itertools
 import json
 import logging
-import os
 import signal
 import socket
 import struct
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aifarm_agent.processes import kill_session, look
 
@@ -23,24 +21,37 @@ PATIENCE = 120.0
 """Seconds for the answer to a request; a cold disk takes its time to import torch."""
 LOOK_AGAIN = 0.05
 END_SECONDS = 5.0
-SECRETS = ("AIFARM_TOKEN",)
 
 
 class WarmError(Exception):
     """There is no worker to be had; the message is one sentence."""
 
 
+class Interpreter(NamedTuple):
+    """A Python and the environment variables that it is to have."""
+
+    python: str
+    env: dict[str, str]
+
+
 class WarmProcess:
     """One connection to it. `lost` is called when it ended, and its workers with it.
 
-    After `orphan_limit` seconds without an agent it has its workers checkpoint and stop.
+    `interpreter`: what it is started with; None where it is only to be found. After `orphan_limit`
+    seconds without an agent it has its workers checkpoint and stop.
     """
 
     def __init__(
-        self, folder: Path, path: Path, lost: Callable[[], None], orphan_limit: float
+        self,
+        folder: Path,
+        path: Path,
+        interpreter: Interpreter | None,
+        lost: Callable[[], None],
+        orphan_limit: float,
     ) -> None:
-        self._log = folder / "warm.log"
+        self._log = folder / f"{path.name}.log"
         self._path = path
+        self._interpreter = interpreter
         self._lost = lost
         self._orphan_limit = orphan_limit
         self._numbers = itertools.count(1)
@@ -77,15 +88,17 @@ class WarmProcess:
                 await asyncio.sleep(LOOK_AGAIN)
 
     def _start(self) -> None:
+        if self._interpreter is None:
+            raise WarmError("Its Python is not among this agent's environments any more.")
         with open(self._log, "wb") as output:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "aifarm.train.zygote"),
+                    *(self._interpreter.python, "-m", "aifarm.train.zygote"),
                     *("--socket", str(self._path)),
                     *("--orphan-limit", str(self._orphan_limit)),
                 ],
                 cwd=self._log.parent,
-                env={name: v for name, v in os.environ.items() if name not in SECRETS},
+                env=self._interpreter.env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

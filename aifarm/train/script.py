@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from aifarm.train.loop import Stopped
+from aifarm.train.mounts import mount
 from aifarm.train.package import PackageInvalid
 from aifarm.train.restore import restore
 from aifarm.train.run import Run
@@ -23,9 +24,11 @@ class Failed(Exception):
     """The script ended with a status other than 0."""
 
 
-def train(run: Run, folder: Path, entry: str, args: list[str]) -> dict[str, float] | None:
-    """Runs `entry` with `args` in a copy of `folder` to its end; gives the latest metrics, or
-    None when it stopped.
+def train(
+    run: Run, folder: Path, entry: str, args: list[str], mounts: dict[str, str]
+) -> dict[str, float] | None:
+    """Runs `entry` with `args` in a copy of `folder` to its end, where `mounts` are seen; gives the
+    latest metrics, or None when it stopped.
 
     An entry called `__main__.py` in a package of Python's is run as `python -m` would. Raises what
     the script raises, and Failed.
@@ -33,6 +36,7 @@ def train(run: Run, folder: Path, entry: str, args: list[str]) -> dict[str, floa
     work = run.folder / "work"  # an attempt's own: what the script writes never reaches the package
     shutil.copytree(folder, work, copy_function=shutil.copyfile)
     restore(run.folder / "outputs", work)
+    mount(work, mounts)
     path = work / entry
     if not path.is_file():
         raise PackageInvalid(f"the package has no {entry}")

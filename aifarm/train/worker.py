@@ -54,7 +54,7 @@ def _work(
             metrics = trainer.train()
         elif task["kind"] == "script":
             doing = "the script"
-            metrics = script.train(run, folder, task["entry"], task["args"])
+            metrics = script.train(run, folder, task["entry"], task["args"], task["mounts"])
         else:
             raise PackageInvalid(f"packages of kind {task['kind']!r} cannot be trained")
     except BaseException as error:

@@ -331,8 +331,8 @@ def client(**changes: Any) -> ClientFull:
     fields: dict[str, Any] = {
         "id": "ws1", "status": "active", "speaks": "farm", "hostname": "ws1.lab",
         "agent_version": "0.1.0", "labels": {"room": "2"}, "environments": [],
-        "resources": resources, "tasks": [ClientTask("0f3c9a7e-1", "running", 45.0)], "drained": None,
-        "last_seen": datetime.now(UTC),
+        "resources": resources, "tasks": [ClientTask("0f3c9a7e-1", "running", 45.0)],
+        "drained": None, "last_seen": datetime.now(UTC),
     }  # fmt: skip
     return ClientFull(**{**fields, **changes})
 
