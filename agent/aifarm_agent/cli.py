@@ -80,10 +80,12 @@ def _environments(context: click.Context, parameter: click.Parameter, given: Any
         try:
             msgspec.convert(name, Name)
         except msgspec.ValidationError:
-            raise click.BadParameter(f"{text!r} is not written NAME=PYTHON.") from None
+            python = ""
+        if not python:
+            raise click.BadParameter(f"{text!r} is not written NAME=PYTHON.")
         if name == OWN or name in environments:
             raise click.BadParameter(f"the name {name} is taken: name each environment once.")
-        found = shutil.which(os.path.expanduser(python)) if python else None
+        found = shutil.which(os.path.expanduser(python))
         environments[name] = os.path.abspath(found or python)
     return environments
 

@@ -28,7 +28,7 @@ def environment(
     env = {
         **(task.farm.env if task.farm else {}),
         "CUDA_VISIBLE_DEVICES": ",".join(gpus),
-        "OMP_NUM_THREADS": str(task.requirements.min_cpu_cores),
+        "OMP_NUM_THREADS": str(max(task.requirements.min_cpu_cores, 1)),
     }
     if endpoint is None or not task.farm:
         return env

@@ -91,11 +91,11 @@ class LocalFarm:
         )
         self._await("the server answers", self._answers)
 
-    def start_agent(self, name: str, token_file: Path) -> None:
+    def start_agent(self, name: str, token_file: Path, *more: str) -> None:
         """Starts the agent `name`, also again after its end; does not wait for it to join."""
         options = ["--server", self.url.replace("http", "ws", 1), "--token-file", str(token_file)]
         folder = ["--work-dir", str(self.data_dir / "agents" / name), "--grace", str(GRACE)]
-        command = ["-m", "aifarm_agent", *options, "--client-id", name, *folder]
+        command = ["-m", "aifarm_agent", *options, "--client-id", name, *folder, *more]
         self.agents[name] = self._spawn(name, command, signal.SIGINT)
 
     def problem(self) -> str | None:

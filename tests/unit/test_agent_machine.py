@@ -182,6 +182,7 @@ def test_a_rank_finds_torchruns_contract_in_its_environment():
         "WORLD_SIZE": "3",
         "LOCAL_WORLD_SIZE": "1",
         "GROUP_RANK": "1",
+        "GROUP_WORLD_SIZE": "3",
         "MASTER_ADDR": "10.0.0.1",
         "MASTER_PORT": "29500",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
@@ -189,6 +190,23 @@ def test_a_rank_finds_torchruns_contract_in_its_environment():
         "GLOO_SOCKET_IFNAME": "eth0",
         "NCCL_SOCKET_IFNAME": "eth0",
     }
+
+
+def test_several_ranks_on_a_client_see_its_gpus_in_their_order_and_know_their_places():
+    farm = msgspec.structs.replace(assigned(6).farm, rank=4, local_rank=1, local_world_size=3)
+    task = msgspec.structs.replace(assigned(6), farm=farm)
+    meeting = Endpoint("10.0.0.1", 29_500)
+    env = gang.environment(RankKey("t", 2, 4), task, ["GPU-a", "GPU-b", "GPU-c"], meeting, None)
+    wanted = {"RANK": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "3", "GROUP_RANK": "1"}
+    assert env.items() >= wanted.items()
+    assert (env["CUDA_VISIBLE_DEVICES"], env["GROUP_WORLD_SIZE"]) == ("GPU-a,GPU-b,GPU-c", "2")
+    assert gang.meeting_place(task, "10.0.0.1") == "10.0.0.1"
+
+
+def test_ranks_that_are_all_on_one_client_meet_on_loopback():
+    farm = msgspec.structs.replace(assigned(2).farm, local_world_size=2)
+    task = msgspec.structs.replace(assigned(2), farm=farm)
+    assert gang.meeting_place(task, "10.0.0.1") == "127.0.0.1"
 
 
 def test_a_single_worker_sees_its_gpus_only():
