@@ -227,7 +227,7 @@ class Supervisor:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK)
-            await self._warm.rest(self._used.values(), self._loop.time())
+            self._warm.rest(self._used.values(), self._loop.time())
             for run in list(self._runs.values()):
                 self._insist(run)
                 self._look(run)

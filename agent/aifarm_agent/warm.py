@@ -127,6 +127,17 @@ class WarmProcess:
             return got
         raise WarmError(_sentence(got["error"]))
 
+    def hang_up(self) -> None:
+        """Leaves it to itself: with neither connection nor worker it ends. The next `ask` finds it
+        again, or starts another one."""
+        if self._reading is not None:
+            self._reading.cancel()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._process is not None:
+            self._process.poll()  # reaps it once it has ended
+
     async def close(self, end: bool) -> None:
         """Hangs up; with `end` once it has ended, and with it any worker it may still have."""
         self._lost = lambda: None

@@ -70,14 +70,13 @@ class WarmProcesses:
                 found[Path(one["run_dir"])] = (process, warm)
         return found
 
-    async def rest(self, used: Collection[WarmProcess], now: float) -> None:
+    def rest(self, used: Collection[WarmProcess], now: float) -> None:
         """Hangs up on those that had no work for long: they end when nobody comes for them."""
         for stem, warm in list(self._known.items()):
             if warm is self.own or warm in used:
                 self._idle_since.pop(stem, None)
             elif now >= self._idle_since.setdefault(stem, now) + IDLE_SECONDS:
-                del self._known[stem], self._idle_since[stem]
-                await warm.close(end=False)
+                warm.hang_up()
 
     async def close(self, end: bool) -> None:
         """As `WarmProcess.close`, of all."""

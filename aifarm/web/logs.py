@@ -1,6 +1,6 @@
 """Logs over REST: pages of lines as JSON, and whole logs as plain text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from aifarm.app.ports import Store
 from aifarm.core.task import RankKey
@@ -50,15 +50,21 @@ async def text(request: Request) -> Stream:
     query = request.query
     attempt = record.task.attempt if query.attempt is None else query.attempt
     everyone = query.rank == "all"
-    ranks = range(record.task.world_size) if everyone else [query.rank]
-    keys = [RankKey(record.task.id, attempt, rank) for rank in ranks]
+    store, task_id = request.facade.store, record.task.id
+    keys = _ranks(store, task_id, attempt) if everyone else [RankKey(task_id, attempt, query.rank)]
     return Stream(
-        _text(request.facade.store, keys, query.tail, everyone),
+        _text(store, keys, query.tail, everyone),
         f"{record.task.id}-attempt{attempt}.log",
     )
 
 
-def _text(store: Store, keys: list[RankKey], tail: int | None, named: bool) -> Iterator[bytes]:
+def _ranks(store: Store, task_id: str, attempt: int) -> Iterator[RankKey]:
+    found = store.attempt(task_id, attempt)
+    for rank in range(len(found.clients) if found is not None else 0):
+        yield RankKey(task_id, attempt, rank)
+
+
+def _text(store: Store, keys: Iterable[RankKey], tail: int | None, named: bool) -> Iterator[bytes]:
     for key in keys:
         before = f"[rank {key.rank}] " if named else ""
         first = 0 if tail is None else max(0, store.log_length(key) - tail)

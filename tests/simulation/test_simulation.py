@@ -116,13 +116,15 @@ class World:
 
     def _submit(self) -> None:
         gang = self.chance.random() < 0.3
+        processes = self.chance.choice([1, 1, 2]) if gang else 1
         body = CreateTask(
             name="model",
             version="1",
             epochs=self.chance.randint(5, 60),
             distributed=gang,
-            n_clients=self.chance.randint(2, 3) if gang else 1,
-            requirements=RequirementsBody(min_cpu_cores=self.chance.randint(1, 2)),
+            n_clients=self.chance.randint(1 if processes > 1 else 2, 3) if gang else 1,
+            processes_per_client=processes,
+            requirements=RequirementsBody(min_cpu_cores=self.chance.randint(1, 3 - processes)),
             max_retries=self.chance.randint(0, 2),
             config={
                 "fails_at": self.chance.randint(1, 5),
