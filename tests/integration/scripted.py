@@ -15,11 +15,18 @@ EMPTY = hashlib.sha256().hexdigest()
 class ScriptedAgent:
     """One client with 4 cores and 8 GiB, and the latest task that it was given.
 
-    `refusal`: what the server had to say of the latest message about it.
+    `environments`: what it advertises. `refusal`: what the server had to say of the latest message
+    about it.
     """
 
-    def __init__(self, server: RunningServer, name: str = "ws1") -> None:
+    def __init__(
+        self,
+        server: RunningServer,
+        name: str = "ws1",
+        environments: tuple[wire.Environment, ...] = (),
+    ) -> None:
         self.name = name
+        self._environments = environments
         self._server = server
         self._http = server.http(server.token("agent"), **{"Client-ID": name})
         self._connection = server.socket(name)
@@ -38,6 +45,7 @@ class ScriptedAgent:
                 resources=wire.Resources(
                     wire.Cpu(cores=4), wire.Memory(8192), (wire.Gpu(0, "GPU", wire.Memory(4096)),)
                 ),
+                environments=self._environments,
             )
         )
         self.hear(wire.Welcome)
@@ -60,6 +68,12 @@ class ScriptedAgent:
         assert self.task.farm is not UNSET
         self._seq = 0
         return self.task.farm
+
+    def look(self, **readable: bool) -> tuple[str, ...]:
+        """Waits to be asked for paths, and answers of each by its last part."""
+        asked: tuple[str, ...] = self.hear(wire.Look).paths
+        self._say(wire.Readable(paths={path: readable[path.rpartition("/")[2]] for path in asked}))
+        return asked
 
     def beat(self, **info: Any) -> None:
         """A heartbeat. Nothing answers it."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from aifarm.wire import agent as wire
@@ -189,6 +190,78 @@ def test_an_attempt_shows_its_ranks(farm: RunningServer) -> None:
         (attempt,) = http.get(f"/api/v2/tasks/{task_id}/attempts").json()["attempts"]
         assert [rank["state"] for rank in attempt["ranks"]] == ["assigned", "completed"]
         assert [rank["seq"] for rank in attempt["ranks"]] == [0, None]
+
+
+def test_a_task_goes_where_its_environment_is_and_its_paths_can_be_read(
+    farm: RunningServer,
+) -> None:
+    http = farm.http()
+    own = wire.Environment("default", "3.11.7", "2.13.0+cpu")
+    lab = wire.Environment("lab", "3.12.1", "2.12.0", "12.6")
+    body = {**BODY, "environment": "lab", "mounts": {"data": "/srv/one", "more": "/srv/two"}}
+    body["args"] = ["--data", "data"]
+    with ScriptedAgent(farm, "ws1", (own, lab)) as one, ScriptedAgent(farm, "ws2", (own,)) as two:
+        shown = http.get("/api/v2/clients/ws1").json()["environments"]
+        assert [(of["name"], of["torch"], of["cuda"]) for of in shown] == [
+            ("default", "2.13.0+cpu", None),
+            ("lab", "2.12.0", "12.6"),
+        ]
+        task_id = http.post("/api/v2/tasks", json=body).json()["id"]
+        assert one.look(one=True, two=False) == ("/srv/one", "/srv/two")
+        two.look(one=True, two=True)
+        reasons = [reason_on(http, task_id, name) for name in ("ws1", "ws2")]
+        assert reasons == ["it cannot read /srv/two", "it has no environment lab (it has: default)"]
+        one._say(wire.Readable(paths={"/srv/two": True}))
+        assigned = one.take()
+        assert (assigned.environment, assigned.program.mounts) == ("lab", body["mounts"])
+        with farm.socket("page") as page:
+            page.send('{"type": "task_request"}')
+            large = {**body, "requirements": {"min_cpu_cores": 4}}
+            waiting = http.post("/api/v2/tasks", json=large).json()["id"]
+            assert reason_on(http, waiting, "page").startswith("it has no environment lab")
+
+
+def reason_on(http: httpx.Client, task_id: str, client: str) -> str:
+    """Why the task is not on that client, once the client has said what it can read."""
+    while True:
+        found = http.get(f"/api/v2/tasks/{task_id}/why").json()["clients"]
+        reason: str = next((one["reason"] for one in found if one["client"] == client), "not said")
+        if "not said" not in reason:
+            return reason
+
+
+def test_two_ranks_on_one_client_know_their_places(farm: RunningServer) -> None:
+    http = farm.http()
+    body = {**BODY, "distributed": True, "processes_per_client": 2}
+    with ScriptedAgent(farm) as agent:
+        task_id = http.post("/api/v2/tasks", json=body).json()["id"]
+        ranks = [agent.take(), agent.take()]
+        assert [(one.rank, one.local_rank, one.local_world_size) for one in ranks] == [
+            (0, 0, 2),
+            (1, 1, 2),
+        ]
+        assert [one.world_size for one in ranks] == [2, 2]
+        shown = http.get(f"/api/v2/tasks/{task_id}").json()
+        assert (shown["n_clients"], shown["processes_per_client"]) == (1, 2)
+        assert shown["clients"] == ["ws1", "ws1"]
+        assert [one["id"] for one in http.get("/api/v2/clients/ws1").json()["tasks"]] == [task_id]
+
+
+def test_one_rank_per_gpu_takes_as_many_as_the_client_has(farm: RunningServer) -> None:
+    http = farm.http()
+    body = {**BODY, "distributed": True, "processes_per_client": "gpu"}
+    with ScriptedAgent(farm) as agent:
+        task_id = http.post("/api/v2/tasks", json=body).json()["id"]
+        assigned = agent.take()
+        assert (assigned.world_size, assigned.gpus) == (1, (0,))
+        shown = http.get(f"/api/v2/tasks/{task_id}").json()
+        assert shown["processes_per_client"] == "gpu"
+        again = http.post("/api/v2/tasks", json=body).json()["id"]
+        assert reason_on(http, again, "ws1") == "needs a GPU with 1 MiB, no GPU free"
+        agent.end("failed", cause="user_error")
+        assert agent.take().gpus == (0,)
+        retried = http.post(f"/api/v2/tasks/{task_id}/retry").json()
+        assert retried["processes_per_client"] == "gpu"
 
 
 def test_a_client_tells_how_it_did_and_what_it_used(
