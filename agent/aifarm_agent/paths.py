@@ -4,19 +4,22 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 
 AGAIN = 30.0
 """Seconds between two looks at a path."""
 GATHER = 0.05
 """Seconds for which answers are gathered into one message."""
+PATIENCE = 1.0
+"""Seconds after which another thread takes over what waits behind a path that hangs."""
 
 
 class Paths:
     """`tell` is called with what has become known, or has changed.
 
-    A path on a network file system that hangs is one thread that does not come back; it is told
-    nothing of, and keeps no other waiting.
+    A path on a network file system that hangs holds one thread until it answers; nothing is told
+    of it, and it keeps the others waiting for a moment only.
     """
 
     def __init__(self, tell: Callable[[dict[str, bool]], None]) -> None:
@@ -24,6 +27,7 @@ class Paths:
         self._loop = asyncio.get_running_loop()
         self._told: dict[str, bool | None] = {}
         self._looking: set[str] = set()
+        self._waiting: deque[str] = deque()
         self._news: dict[str, bool] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -39,6 +43,8 @@ class Paths:
         """Watches none any more."""
         self._told.clear()
         self._news.clear()
+        self._looking.difference_update(self._waiting)
+        self._waiting.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -48,15 +54,22 @@ class Paths:
         self._look_at(list(self._told))
 
     def _look_at(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            if path not in self._looking:
-                self._looking.add(path)
-                threading.Thread(target=self._look, args=(path,), daemon=True).start()
+        new = [path for path in paths if path not in self._looking]
+        self._looking.update(new)
+        self._waiting.extend(new)
+        self._help()
 
-    def _look(self, path: str) -> None:
-        found = readable(path)
-        with contextlib.suppress(RuntimeError):  # the agent has ended meanwhile
-            self._loop.call_soon_threadsafe(self._found, path, found)
+    def _help(self) -> None:
+        """Starts a thread for what waits, and another one later if that does not get on."""
+        if self._waiting:
+            threading.Thread(target=self._look, daemon=True).start()
+            self._loop.call_later(PATIENCE, self._help)
+
+    def _look(self) -> None:
+        while self._waiting:
+            with contextlib.suppress(IndexError, RuntimeError):  # another's; the agent has ended
+                path = self._waiting.popleft()
+                self._loop.call_soon_threadsafe(self._found, path, readable(path))
 
     def _found(self, path: str, found: bool) -> None:
         self._looking.discard(path)

@@ -79,7 +79,10 @@ class WarmProcess:
         async with self._starting:
             if self.connected or await self.find():
                 return
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                raise WarmError(f"The warm process cannot be started: {error}.") from None
             while not await self.find():
                 if self._process is not None and self._process.poll() is not None:
                     said = self._log.read_text(errors="replace").strip().splitlines()

@@ -29,28 +29,25 @@ class WarmProcesses:
         orphan_limit: float,
     ) -> None:
         self._workdir = workdir
-        self._environments = environments
         self._lost = lost
         self._orphan_limit = orphan_limit
         self._known: dict[str, WarmProcess] = {}
         self._idle_since: dict[str, float] = {}
         self.own = self._open(STEM, Interpreter(sys.executable, own_surroundings()))
+        self._named = {OWN: self.own}
+        path = runtime(workdir.path / "runtime") if environments else None
+        for name, python in environments.items():
+            # Another Python under the same name is another process.
+            digest = hashlib.sha256(f"{name}={python}".encode()).hexdigest()
+            interpreter = Interpreter(python, surroundings(python, path))
+            self._named[name] = self._open(f"{STEM}-{digest[:8]}", interpreter)
 
     def of(self, environment: str | None) -> WarmProcess:
         """Raises WarmError."""
-        if environment in (None, OWN):
-            return self.own
-        python = self._environments.get(environment)
-        if python is None:
+        warm = self._named.get(environment or OWN)
+        if warm is None:
             raise WarmError(f"This agent has no environment {environment} any more.")
-        # Another Python under the same name is another process.
-        digest = hashlib.sha256(f"{environment}={python}".encode()).hexdigest()
-        stem = f"{STEM}-{digest[:8]}"
-        known = self._known.get(stem)
-        if known is None:
-            path = runtime(self._workdir.path / "runtime")
-            known = self._open(stem, Interpreter(python, surroundings(python, path)))
-        return known
+        return warm
 
     async def find(self) -> dict[Path, tuple[Process, WarmProcess]]:
         """The workers of those that an earlier agent left, by run folder."""

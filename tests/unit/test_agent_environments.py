@@ -89,7 +89,8 @@ async def test_an_environment_that_is_gone_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_an_idle_environment_is_left_and_found_again(tmp_path: Path) -> None:
-    warm = WarmProcesses(WorkDir(tmp_path), {"lab": sys.executable}, lambda warm: None, 60.0)
+    folder = WorkDir(tmp_path)
+    warm = WarmProcesses(folder, {"lab": sys.executable}, lambda warm: None, 60.0)
     first = warm.of("lab")
     pid = (await first.ask("hello"))["pid"]
     warm.rest([first], now=0.0)
@@ -99,6 +100,11 @@ async def test_an_idle_environment_is_left_and_found_again(tmp_path: Path) -> No
     warm.rest([], now=61.0)
     assert not first.connected
     assert (await warm.of("lab").ask("hello"))["pid"] == pid
+    warm.of("lab").hang_up()
+    later = WarmProcesses(folder, {"lab": sys.executable}, lambda warm: None, 60.0)
+    assert await later.find() == {}
+    assert later.of("lab").connected
+    await later.close(end=True)
     await warm.close(end=True)
 
 
@@ -124,6 +130,7 @@ async def test_what_becomes_readable_is_told_and_what_hangs_keeps_no_other_waiti
         lambda path: bool(Path(path).read_text()) if path == hangs else readable(path),
     )
     monkeypatch.setattr("aifarm_agent.paths.AGAIN", 0.05)
+    monkeypatch.setattr("aifarm_agent.paths.PATIENCE", 0.05)
     paths = Paths(told.put_nowait)
     paths.watch([hangs, here, later])
     seen: dict[str, bool] = {}
