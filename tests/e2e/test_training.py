@@ -78,6 +78,17 @@ def test_what_a_killed_attempt_kept_is_there_for_the_next(
     assert len(left) == 2  # on the clients where it ran
 
 
+@pytest.mark.slow
+def test_two_ranks_on_each_of_two_clients_train_one_model(farm: Farm) -> None:
+    package = farm.publish(DIGITS, name="digits")
+    task = farm.submit(package=package, epochs=2, n_clients=2, processes_per_client=2)
+    task.wait(timeout=200)
+    assert task.clients[0] == task.clients[1] != task.clients[2] == task.clients[3]
+    provenance = task.attempts()[0].provenance
+    assert len(provenance) == 4
+    assert load_model(task.state_dict())
+
+
 def test_pause_and_resume_act_on_the_training_loop(farm: Farm) -> None:
     package = farm.publish(SLOW, name="slow")
     config = {"seconds": 0.005}

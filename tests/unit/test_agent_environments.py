@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from aifarm_agent import environments
+from aifarm_agent.cli import main
 from aifarm_agent.environments import OWN, Unfit, advertised, examine, surroundings
 from aifarm_agent.paths import Paths, readable
 from aifarm_agent.warm import WarmError
@@ -144,3 +146,23 @@ async def test_what_becomes_readable_is_told_and_what_hangs_keeps_no_other_waiti
     paths.watch([here])  # asked anew, as by another server
     assert await asyncio.wait_for(told.get(), 30) == {here: True}
     paths.clear()
+
+
+# ---------------------------------------------------------------- the command line
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["lab"], "'lab' is not written NAME=PYTHON"),
+        (["lab="], "'lab=' is not written NAME=PYTHON"),
+        (["the lab=python"], "'the lab=python' is not written NAME=PYTHON"),
+        (["default=python"], "the name default is taken"),
+        (["lab=python", "lab=python3"], "the name lab is taken"),
+    ],
+)
+def test_an_environment_that_is_named_badly_is_refused(given: list[str], words: str) -> None:
+    options = [word for text in given for word in ("--env", text)]
+    result = CliRunner().invoke(main, ["--server", "ws://127.0.0.1:1", *options])
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.replace("│", " ").split())
