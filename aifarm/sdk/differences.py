@@ -9,7 +9,8 @@ from aifarm.wire.rest import AttemptFull, TaskFull
 from aifarm.wire.types import JSON
 
 ASKED = (
-    *("name", "version", "package_sha256", "config", "requirements", "n_clients", "share_gpu"),
+    *("name", "version", "package_sha256", "config", "requirements", "n_clients"),
+    *("processes_per_client", "share_gpu"),
     *("env", "environment", "args", "resume_args", "mounts", "data", "from_checkpoint"),
 )
 """Fields of a task that may change what comes out."""
