@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from aifarm.wire.agent import DataRef
 from aifarm_agent.backoff import delays
+from aifarm_agent.environments import SECRETS
 from aifarm_agent.rest import Refused, Rest
-from aifarm_agent.warm import SECRETS
 
 if TYPE_CHECKING:
     import httpx
