@@ -13,17 +13,23 @@ from aifarm.cli.localfarm import LocalFarm
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        needed = item.get_closest_marker("gpus")
-        count = needed.args[0] if needed else 1
-        if count > GPUS:
-            words = f"needs {count} NVIDIA GPU{'s' * (count > 1)}, and torch finds {GPUS or 'none'}"
-            item.add_marker(pytest.mark.skip(reason=words))
+@pytest.fixture(scope="session")
+def gpus() -> int:
+    """How many there are. Where there is none, what asks for them is skipped, saying so."""
+    if not GPUS:
+        pytest.skip("needs an NVIDIA GPU, and torch finds none")
+    return GPUS
+
+
+@pytest.fixture(autouse=True)
+def enough_gpus(request: pytest.FixtureRequest, gpus: int) -> None:
+    wanted = request.node.get_closest_marker("gpus")
+    if wanted is not None and wanted.args[0] > gpus:
+        pytest.skip(f"needs {wanted.args[0]} NVIDIA GPUs, and torch finds {gpus}")
 
 
 @pytest.fixture(scope="session")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+def farm(gpus: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     folder: Path = tmp_path_factory.mktemp("farm")
     with LocalFarm(folder, agents=1) as local, local.connect() as farm:
         yield farm
@@ -51,5 +57,5 @@ class Nvml:
 
 
 @pytest.fixture(scope="session")
-def nvml() -> Nvml:
+def nvml(gpus: int) -> Nvml:
     return Nvml()
