@@ -8,7 +8,7 @@ import msgspec
 from aifarm.app.errors import InvalidRequest
 from aifarm.app.search import Metric, Order, Position
 
-Listing = Order | Literal["clients", "packages", "tokens"]
+Listing = Order | Literal["clients", "data", "packages", "tokens"]
 """What a cursor is of: tasks in an order, or a list that has one order only."""
 
 
@@ -41,7 +41,7 @@ def _fits(listing: Listing, found: Position) -> bool:
             kinds: tuple[object, ...] = (text,)
         case "packages":
             kinds = (text, number, text)
-        case "tokens" | Order("created_at" | "updated_at"):
+        case "data" | "tokens" | Order("created_at" | "updated_at"):
             kinds = (number, text)
         case Order("title" | "status"):
             kinds = (text, text)

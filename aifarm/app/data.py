@@ -74,8 +74,9 @@ def add_part(sha256: str, part: Part, by: Principal) -> Operation:
     return operation
 
 
-def commit(sha256: str, by: Principal) -> Operation:
-    """(the data, where bytes lie that nobody needs): all of it is stored, and hashed."""
+def commit(sha256: str, by: Principal, hashed: tuple[Part, ...]) -> Operation:
+    """(the data, where bytes lie that nobody needs): all of it is stored, and its `hashed` parts
+    have the sha256. Raises Conflict where it has others by now."""
 
     def operation(draft: Draft) -> tuple[DataRecord, list[str]]:
         record = _found(draft, sha256, by)
@@ -85,6 +86,8 @@ def commit(sha256: str, by: Principal) -> Operation:
                 return record, []
             _drop(draft, own)
             return record, [own.key]
+        if record.parts != hashed:
+            raise Conflict("Its parts changed while they were hashed: commit it again.")
         record = replace(record, complete=True, created_at=draft.at)
         _set(draft, record)
         words = f"{by.name} put {record.name} on the farm ({record.size / 2**20:.1f} MiB)."

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from aifarm.app import data
 from aifarm.app.draft import Draft
 from aifarm.app.errors import FarmError, NotFound
-from aifarm.app.lookup import trashed_record
+from aifarm.app.lookup import any_record, trashed_record
 from aifarm.app.ports import Artifacts, Clock, Store
 from aifarm.app.writer import Operation
 from aifarm.core.task import Note, RankKey
@@ -144,11 +144,11 @@ def let_go(checkpoint_id: str) -> Operation:
 
     def operation(draft: Draft) -> list[str]:
         found = draft.store.checkpoint(checkpoint_id)
-        needed = any(
-            record.checkpoint is not None and record.checkpoint.id == checkpoint_id
-            for record in draft.records.values()
-        )
-        if found is None or found.pinned or needed or draft.is_out("checkpoint", checkpoint_id):
+        if found is None or found.pinned or draft.is_out("checkpoint", checkpoint_id):
+            return []
+        # Of a task that is over too: it would be tried again from there.
+        records = [*draft.records.values(), any_record(draft, found.task_id)]
+        if any(one and one.checkpoint and one.checkpoint.id == checkpoint_id for one in records):
             return []
         draft.take_out("checkpoint", checkpoint_id)
         draft.put("drop_checkpoint", checkpoint_id)

@@ -45,7 +45,7 @@ def expected(draft: Draft, record: TaskRecord, explained: Explanation) -> Expect
     if size == 1:
         return None
     package = record.spec.package.sha256 if record.spec.package else ""
-    gang = gang_of(explained.fits[:size]) if explained.starts else ""
+    gang = gang_of(explained.fits[: record.task.n_clients]) if explained.starts else ""
     known = draft.store.paces(package, gang)
     work = next((one.pace for one in known if one.package == package), None)
     if work is None:

@@ -179,7 +179,13 @@ class Store(Protocol):
     ) -> Page[PackageRecord]: ...
     def data(self, sha256: str, putter: str | None = None) -> DataRecord | None: ...
     def data_page(
-        self, name: str | None = None, *, offset: int = 0, limit: int = 100
+        self,
+        name: str | None = None,
+        *,
+        offset: int = 0,
+        after: Position | None = None,
+        limit: int = 100,
+        counted: bool = True,
     ) -> Page[DataRecord]: ...
     def data_on_its_way(self, before: float) -> list[DataRecord]: ...
     def paces(self, package: str, gang: str) -> list[PaceRecord]:

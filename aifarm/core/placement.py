@@ -8,6 +8,7 @@ waited for PATIENCE, what it needs is kept free for it (FAULTS row 25).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -76,41 +77,45 @@ def plan(
     """Places until nothing more fits. Changes none of its arguments.
 
     `wholes`: every client that may be given work now or once it is free, as if it held nothing;
-    asked for only where a task has waited for long. Cost: for each placement, heads of all classes
-    x submitters, plus clients once; a class that fits nowhere is looked at once.
+    asked for only where a task has waited for long. Cost: for each placement, and once for each
+    class that fits nowhere, a look at each submitter and at each client; a class that asks for more
+    than any client has free costs no look at the clients.
     """
     left = dict(rooms)
     used = dict(usage)
-    taken: dict[tuple[TaskClass, str], int] = {}
-    open_classes = {kind: queues[kind] for kind in queues}
+    lines = _Lines(queues)
+    cores = max((room.cpu_cores for room in rooms.values()), default=0)
+    ram = max((room.ram for room in rooms.values()), default=0)
     placements: list[Placement] = []
     reserved: Reservation | None = None
-    while head := _next_head(open_classes, taken, used):
+    while head := lines.head(used):
         kind, submitter, key = head
-        chosen = _choose_clients(left.values(), kind)
+        needs, ranks = kind.needs, kind.at_least
+        fits = needs.cpu_cores * ranks <= cores and needs.ram * ranks <= ram
+        chosen = _choose_clients(left.values(), kind) if fits else None
         if chosen is None:
-            del open_classes[kind]
+            lines.close(kind)
             if reserved is None and _is_kept_for(at - key.created_at):
                 kept = _choose_wholes(wholes(), left, kind)
                 reserved = Reservation(key.task_id, kind, kept) if kept else None
                 for client_id in kept & left.keys():
                     left[client_id] = keep_back(left[client_id], kind)
             continue
-        taken[kind, submitter] = taken.get((kind, submitter), 0) + 1
-        ranks: list[Rank] = []
+        lines.advance(submitter)
+        placed: list[Rank] = []
         each = min(most(room, kind) for room in chosen)
         for room in chosen:
             gpus = choose_gpus(room, kind, each)
             left[room.client_id] = take(room, kind, gpus, each)
             if room.fetches_only:
                 del left[room.client_id]
-            ranks += [Rank(room.client_id, tuple(gpus[n : n + 1])) for n in range(each)]
+            placed += [Rank(room.client_id, tuple(gpus[n : n + 1])) for n in range(each)]
         before = used.get(submitter, Usage())
         used[submitter] = Usage(
-            before.gpus + sum(len(rank.gpus) for rank in ranks),
-            before.cpu_cores + kind.needs.cpu_cores * len(ranks),
+            before.gpus + sum(len(rank.gpus) for rank in placed),
+            before.cpu_cores + needs.cpu_cores * len(placed),
         )
-        placements.append(Placement(key.task_id, tuple(ranks)))
+        placements.append(Placement(key.task_id, tuple(placed)))
     return Plan(placements, reserved)
 
 
@@ -141,28 +146,49 @@ def _choose_wholes(
     return frozenset(room.client_id for room in chosen[: kind.n_clients])
 
 
-def _next_head(
-    classes: Queues, taken: Mapping[tuple[TaskClass, str], int], used: Mapping[str, Usage]
-) -> tuple[TaskClass, str, QueueKey] | None:
-    """Each submitter's best task, then the submitter whose turn it is: a priority counts among
-    its submitter's own tasks only."""
-    heads: dict[str, tuple[QueueKey, TaskClass]] = {}
-    for kind, by_submitter in classes.items():
-        for submitter, queue in by_submitter.items():
-            position = taken.get((kind, submitter), 0)
-            if position < len(queue):
-                head = (queue[position], kind)
-                heads[submitter] = min(heads.get(submitter, head), head)
-    if not heads:
-        return None
+class _Lines:
+    """Each submitter's waiting tasks in order, whatever their classes: the heads of the classes lie
+    in one heap for each submitter. A priority counts among its submitter's own tasks only."""
 
-    def turn(submitter: str) -> tuple[Usage, float, str]:
-        key, _ = heads[submitter]
-        return used.get(submitter, Usage()), key.created_at, key.task_id
+    def __init__(self, queues: Queues) -> None:
+        self._queues = queues
+        self._closed: set[TaskClass] = set()
+        self._heads: dict[str, list[tuple[QueueKey, TaskClass, int]]] = {}
+        for kind, by_submitter in queues.items():
+            for submitter, queue in by_submitter.items():
+                if queue:
+                    self._heads.setdefault(submitter, []).append((queue[0], kind, 0))
+        for heads in self._heads.values():
+            heapify(heads)
 
-    submitter = min(heads, key=turn)
-    key, kind = heads[submitter]
-    return kind, submitter, key
+    def head(self, used: Mapping[str, Usage]) -> tuple[TaskClass, str, QueueKey] | None:
+        """The best task of the submitter whose turn it is."""
+        for submitter, heads in list(self._heads.items()):
+            while heads and heads[0][1] in self._closed:
+                heappop(heads)
+            if not heads:
+                del self._heads[submitter]
+        if not self._heads:
+            return None
+
+        def turn(submitter: str) -> tuple[Usage, float, str]:
+            key = self._heads[submitter][0][0]
+            return used.get(submitter, Usage()), key.created_at, key.task_id
+
+        submitter = min(self._heads, key=turn)
+        key, kind, _ = self._heads[submitter][0]
+        return kind, submitter, key
+
+    def advance(self, submitter: str) -> None:
+        """The submitter's head was placed."""
+        _, kind, position = heappop(self._heads[submitter])
+        queue = self._queues[kind][submitter]
+        if position + 1 < len(queue):
+            heappush(self._heads[submitter], (queue[position + 1], kind, position + 1))
+
+    def close(self, kind: TaskClass) -> None:
+        """None of this class fits anywhere."""
+        self._closed.add(kind)
 
 
 def _choose_clients(rooms: Iterable[Room], kind: TaskClass) -> list[Room] | None:

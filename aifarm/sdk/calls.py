@@ -241,10 +241,8 @@ def commit_data(sha256: str, size: int) -> Call[rest.DataFull]:
     return msgspec.structs.replace(call, patience=60.0 + size / HASHING)
 
 
-def list_data(
-    name: str | None = None, *, page: int = 1, limit: int = query.MAX_LIMIT
-) -> Call[rest.DataList]:
-    return _get(f"{API}/data", rest.DataList, name=name, page=page, limit=limit)
+def list_data(name: str | None, cursor: str) -> Call[rest.DataList]:
+    return _get(f"{API}/data", rest.DataList, name=name, **_step(cursor))
 
 
 def delete_data(sha256: str) -> Call[None]:

@@ -34,7 +34,7 @@ Data = rest.DataFull
 
 Role = Literal["admin", "researcher", "viewer", "agent"]
 
-P = TypeVar("P", rest.ClientFullList, rest.PackageList, rest.TokenList)
+P = TypeVar("P", rest.ClientFullList, rest.DataList, rest.PackageList, rest.TokenList)
 
 BULK = 1000
 """Tasks that one request changes at most."""
@@ -201,13 +201,8 @@ class Farm:
 
     def data(self, name: str | None = None) -> list[Data]:
         """What was put on the farm, or put as `name`, the newest first."""
-        found: list[Data] = []
-        while True:
-            page = len(found) // query.MAX_LIMIT + 1
-            rows = (self._http.send(calls.list_data(name, page=page))).data
-            found += rows
-            if len(rows) < query.MAX_LIMIT:
-                return found
+        parts = self._whole(lambda cursor: calls.list_data(name, cursor))
+        return [data for part in parts for data in part.data]
 
     def delete_data(self, data: Data | str) -> None:
         """Deletes what you put, named by its sha256. Raises Conflict while a task needs it."""

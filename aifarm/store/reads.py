@@ -391,17 +391,29 @@ class Reads:
         return None if row is None else DATA.record(row)
 
     def data_page(
-        self, name: str | None = None, *, offset: int = 0, limit: int = 100
+        self,
+        name: str | None = None,
+        *,
+        offset: int = 0,
+        after: Position | None = None,
+        limit: int = 100,
+        counted: bool = True,
     ) -> Page[DataRecord]:
-        """What is complete, the newest first."""
+        """What is complete, the newest first; otherwise as `tasks`."""
         table = tables.data
         wanted = [table.c.complete.is_(True), *([] if name is None else [table.c.name == name])]
-        newest = (table.c.created_at.desc(), table.c.sha256)
-        query = select(table).where(*wanted).order_by(*newest).offset(offset).limit(limit)
+        by = (table.c.created_at, table.c.sha256)
+        newest = (column.desc() for column in by)
+        found = select(table).where(*wanted).order_by(*newest).offset(offset).limit(limit + 1)
+        if after is not None:
+            found = found.where(tuple_(*by) < tuple_(*map(literal, after)))
         count = select(func.count()).select_from(table).where(*wanted)
         with self._reading() as connection:
-            rows = connection.execute(query).all()
-            return Page(DATA.records(rows), connection.execute(count).scalar_one())
+            total = connection.execute(count).scalar_one() if counted else None
+            records = DATA.records(connection.execute(found).all())
+        last = records[limit - 1] if len(records) > limit else None
+        following = (last.created_at, last.sha256) if last is not None else None
+        return Page(records[:limit], total, following)
 
     def data_on_its_way(self, before: float) -> list[DataRecord]:
         """What was begun `before` this time and is not complete."""
@@ -411,17 +423,21 @@ class Reads:
             return DATA.records(connection.execute(query).all())
 
     def stored(self, submitter: str) -> int:
-        """Bytes of the packages that this person published, and of the checkpoints of their tasks,
-        the trash included."""
-        packages, checkpoints, tasks = tables.packages, tables.checkpoints, tables.tasks
-        published = select(func.sum(packages.c.size)).where(packages.c.publisher == submitter)
-        kept = (
-            select(func.sum(checkpoints.c.size))
-            .join(tasks, tasks.c.id == checkpoints.c.task_id)
-            .where(tasks.c.submitter == submitter)
-        )
+        """Bytes of what this person published and put, and of the checkpoints and outputs of their
+        tasks, the trash included."""
+        packages, data, tasks = tables.packages, tables.data, tables.tasks
+        sums = [
+            select(func.sum(packages.c.size)).where(packages.c.publisher == submitter),
+            select(func.sum(data.c.size)).where(data.c.putter == submitter),
+            *(
+                select(func.sum(kept.c.size))
+                .join(tasks, tasks.c.id == kept.c.task_id)
+                .where(tasks.c.submitter == submitter)
+                for kept in (tables.checkpoints, tables.outputs)
+            ),
+        ]
         with self._reading() as connection:
-            return sum(int(connection.execute(of).scalar() or 0) for of in (published, kept))
+            return sum(int(connection.execute(of).scalar() or 0) for of in sums)
 
     def tokens(self) -> list[TokenRecord]:
         """The oldest first, revoked ones too."""

@@ -10,16 +10,17 @@ KEPT_FINAL = 1
 
 
 def surplus(before: float) -> Select[tuple[str]]:
-    """The ids of those made `before` this time that neither are among the newest of their task,
+    """The ids of those that since `before` this time neither are among the newest of their task,
     nor its best, nor final, nor pinned, and that no task began with."""
     other = checkpoints.alias()
     newer = and_(
         other.c.task_id == checkpoints.c.task_id,
+        other.c.created_at < before,
         tuple_(other.c.step, other.c.created_at, other.c.id)
         > tuple_(checkpoints.c.step, checkpoints.c.created_at, checkpoints.c.id),
     )
     how_many_newer = select(func.count()).where(newer).scalar_subquery()
-    over = tasks.c.state.in_([str(state) for state in FINAL])
+    over = and_(tasks.c.state.in_([str(state) for state in FINAL]), tasks.c.ended_at < before)
     return (
         select(checkpoints.c.id)
         .join(tasks, tasks.c.id == checkpoints.c.task_id)

@@ -2,14 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import partial
 
 from aifarm.app import assignments, data, views
 from aifarm.app.errors import Conflict, InvalidRequest, NotFound
 from aifarm.app.housekeeping import discard
 from aifarm.app.records import DataRecord
 from aifarm.web.http import File, Request, Response
-from aifarm.web.paging import page_of
+from aifarm.web.paging import part_of
+from aifarm.web.quota import need_room
 from aifarm.web.uploads import store_part
 from aifarm.wire import rest
 from aifarm.wire.requests import PART_SIZE
@@ -22,6 +24,7 @@ async def begin(request: Request) -> Response:
     the parts, each of `part_size` bytes but for the last, and commit. A repeat goes on with what
     was begun (200); what is not committed within a day is forgotten.
     """
+    await need_room(request, request.content.size)
     record, new = await request.write(data.begin(request.content, request.by))
     upload = rest.DataUpload(
         PART_SIZE,
@@ -37,10 +40,11 @@ async def put_part(request: Request) -> Response:
     The same part again is fine.
     """
     record = await _announced(request)
-    if record.complete:
-        return Response()
-    part = await store_part(request, record.key, record.size, PART_SIZE)
-    await request.write(data.add_part(record.sha256, part, request.by))
+    async with request.host.turns.of(record.key):
+        record = await _announced(request)  # it may have been committed meanwhile
+        if not record.complete:
+            part = await store_part(request, record.key, record.size, PART_SIZE)
+            await request.write(data.add_part(record.sha256, part, request.by))
     return Response()
 
 
@@ -50,9 +54,12 @@ async def commit(request: Request) -> Response:
     Bytes that do not have the sha256 are thrown away (400): announce the data again.
     """
     record = await _announced(request)
-    if not record.complete:
-        await _verify(request, record)
-    known, needless = await request.write(data.commit(record.sha256, request.by))
+    async with request.host.turns.of(record.key):  # no part changes while all are hashed
+        record = await _announced(request)
+        if not record.complete:
+            await _verify(request, record)
+        operation = data.commit(record.sha256, request.by, record.parts)
+        known, needless = await request.write(operation)
     await request.read(discard, request.facade.artifacts, needless)
     return Response(views.data_full(known))
 
@@ -68,7 +75,10 @@ async def _verify(request: Request, record: DataRecord) -> None:
         raise Conflict(f"{stored} of {record.size} bytes are stored; send the other parts first.")
     artifacts = request.facade.artifacts
     pieces = artifacts.read(record.key, record.parts, 0, record.size)
-    if await request.read(_sha256, pieces) != record.sha256:
+    digest = hashlib.sha256()
+    while await request.read(_hash_next, digest, pieces):
+        pass  # piece by piece: others want to read from disks too
+    if digest.hexdigest() != record.sha256:
         keys = await request.write(data.give_up(record.sha256, record.putter))
         await request.read(discard, artifacts, keys)
         raise InvalidRequest(
@@ -78,26 +88,21 @@ async def _verify(request: Request, record: DataRecord) -> None:
         )
 
 
-def _sha256(pieces: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for piece in pieces:
+def _hash_next(digest: "hashlib._Hash", pieces: Iterator[bytes]) -> bool:
+    """False where there is no more."""
+    piece = next(pieces, None)
+    if piece is not None:
         digest.update(piece)
-    return digest.hexdigest()
+    return piece is not None
 
 
 async def list_all(request: Request) -> Response:
-    """Data on the farm, the newest first."""
-    page, limit = page_of(request)
-    found = await request.read(
-        request.facade.store.data_page,
-        request.query.name,
-        offset=(page.number - 1) * limit,
-        limit=limit,
-    )
-    body = rest.DataList(
-        [views.data_full(record) for record in found.items], found.total, page.number
-    )
-    return Response(body, headers=page.headers(found.total))
+    """Data on the farm, the newest first; by page, or by cursor as the list of tasks."""
+    read = partial(request.read, request.facade.store.data_page, request.query.name)
+    part = await part_of(request, "data", read)
+    shown = [views.data_full(record) for record in part.items]
+    body = rest.DataList(shown, part.total, part.page, part.next_cursor)
+    return Response(body, headers=part.headers)
 
 
 async def get(request: Request) -> Response | File:

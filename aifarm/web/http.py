@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from aifarm.app.errors import Unauthorized
 from aifarm.app.facade import Facade
@@ -14,6 +14,7 @@ from aifarm.app.records import Part
 from aifarm.app.scopes import Principal, Scope
 from aifarm.app.writer import Operation
 from aifarm.web.monitor import Monitor
+from aifarm.web.turns import Turns
 from aifarm.wire.query import Query
 from aifarm.wire.requests import MAX_BODY
 
@@ -25,7 +26,7 @@ class Host(Struct, frozen=True):
 
     `names`: how URLs name this farm ("host:port"); `allowed`: Host headers that are answered,
     empty for any; `origins`: what a browser's Origin may be, exactly. `started`: on the monotonic
-    clock.
+    clock. `turns`: of those that write the same file.
     """
 
     facade: Facade
@@ -36,6 +37,7 @@ class Host(Struct, frozen=True):
     monitor: Monitor
     started: float
     origins: frozenset[str]
+    turns: Turns = field(default_factory=Turns)
 
 
 class Request(Struct):

@@ -4,7 +4,7 @@ import asyncio
 
 from msgspec.structs import replace
 
-from aifarm.app import care, operations, reasons, views
+from aifarm.app import care, operations, patterns, reasons, views
 from aifarm.app.errors import NotFound
 from aifarm.app.records import TaskRecord
 from aifarm.core.task import FINAL, State
@@ -34,6 +34,7 @@ def shown(request: Request, record: TaskRecord) -> rest.TaskFull:
 
 async def _create(request: Request) -> TaskRecord:
     await need_room(request)
+    await request.read(patterns.check, request.content.progress_from)
     key = request.headers.get("Idempotency-Key")
     operation = operations.create_task(request.content, request.by, request.host.names, key)
     record: TaskRecord = await request.write(operation)
@@ -148,6 +149,7 @@ async def check(request: Request) -> Response:
 
     One that is not valid is answered as its creation would be.
     """
+    await request.read(patterns.check, request.content.progress_from)
     operation = operations.check_task(request.content, request.by, request.host.names)
     return Response(reasons.check(*await request.write(operation)))
 

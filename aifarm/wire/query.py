@@ -147,16 +147,16 @@ class HistoryQuery(Query, frozen=True, kw_only=True):
     points: Annotated[int, Meta(ge=1, le=10_000)] = 500
 
 
-class DataQuery(Paged, frozen=True, kw_only=True):
-    """The newest first."""
-
-    name: Word | None = None
-
-
 class Listed(Paged, frozen=True, kw_only=True):
     """`cursor`: of a previous answer, or empty to begin a walk that new entries do not disturb."""
 
     cursor: Words | None = None
+
+
+class DataQuery(Listed, frozen=True, kw_only=True):
+    """The newest first. `cursor`: as in other lists."""
+
+    name: Word | None = None
 
 
 class PackageQuery(Listed, frozen=True, kw_only=True):

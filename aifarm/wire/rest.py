@@ -328,8 +328,9 @@ class DataFull(Struct, frozen=True):
 
 class DataList(Struct, frozen=True):
     data: list[DataFull]
-    total: int
-    page: int
+    total: int | None
+    page: int | None
+    next_cursor: str | None = None
 
 
 class DataUpload(Struct, frozen=True):

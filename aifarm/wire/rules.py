@@ -3,7 +3,6 @@
 Each rule says the same twice, in Python and in JSON Schema, side by side.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -56,17 +55,6 @@ def _of_agents(name: str) -> Rule:
     )
 
 
-def _finds_numbers(pattern: str | None) -> bool:
-    """Whether a regular expression has a group for the step, or for a metric."""
-    if pattern is None:
-        return True
-    try:
-        names = re.compile(pattern).groupindex.keys()
-    except (re.error, OverflowError, RecursionError):
-        return False
-    return bool(names - {"total"})
-
-
 RULES: dict[type[Struct], tuple[Rule, ...]] = {
     CreateTask: (
         Rule(
@@ -104,15 +92,6 @@ RULES: dict[type[Struct], tuple[Rule, ...]] = {
             expected="a published version of the package",
             holds=lambda body: body.url is not None or body.version is not None,
             schema={"anyOf": [_given("url", "string"), _given("version", "string")]},
-        ),
-        Rule(
-            field="progress_from",
-            message="progress_from is no regular expression that finds a step or a metric: write "
-            "Python's, with a named group for each, such as "
-            r"(?P<step>\d+)/(?P<total>\d+) loss (?P<loss>\S+).",
-            expected="a regular expression with a group named step, or like a metric",
-            holds=lambda body: _finds_numbers(body.progress_from),
-            schema={"properties": {"progress_from": {"format": "regex"}}},
         ),
         *(_once(name, "number") for name in DOCUMENTED),
     ),

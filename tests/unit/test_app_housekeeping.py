@@ -12,6 +12,7 @@ from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, FarmError, NotFound
 from aifarm.app.facade import Facade, Settings
 from aifarm.app.housekeeping import DAY, REPLACED_KEPT, SURPLUS_KEPT, Housekeeper, let_go, purge
+from aifarm.app.lookup import ref_of
 from aifarm.app.records import (
     AttemptRecord,
     CheckpointRecord,
@@ -84,7 +85,7 @@ class Farm:
     def over(self, task_id: str, **spec: Any) -> TaskRecord:
         """A finished task with something of every kind."""
         record = TaskRecord(
-            Task(task_id, "ada", self.now, state=State.COMPLETED, attempt=1),
+            Task(task_id, "ada", self.now, state=State.COMPLETED, attempt=1, ended_at=self.now),
             TaskSpec("training", "net", {"lr": 0.1}, **spec),
         )
         with self.store.transaction() as tx:
@@ -314,7 +315,8 @@ async def test_data_that_did_not_arrive_is_swept_after_a_day_and_what_did_stays(
         record, _ = farm.must(data.begin(body, ADA))
         part = farm.artifacts.put_part(record.key, 0, content)
         farm.must(data.add_part(sha256, part, ADA))
-    whole, _ = farm.must(data.commit("a" * 64, ADA))
+    parts = farm.store.data("a" * 64, "ada").parts
+    whole, _ = farm.must(data.commit("a" * 64, ADA, parts))
     farm.now += DAY - 1
     await farm.keeper.tidy()
     assert len(farm.stored()) == 2
@@ -323,6 +325,48 @@ async def test_data_that_did_not_arrive_is_swept_after_a_day_and_what_did_stays(
     assert farm.stored() == {whole.key}
     assert farm.store.data("a" * 64) == whole
     assert farm.store.data("b" * 64, "ada") is None
+
+
+def test_data_whose_parts_changed_while_they_were_hashed_is_not_committed(farm: Farm) -> None:
+    body = CreateData(sha256="a" * 64, size=4, name="it")
+    record, _ = farm.must(data.begin(body, ADA))
+    first = farm.artifacts.put_part(record.key, 0, b"good")
+    farm.must(data.add_part("a" * 64, first, ADA))
+    other = farm.artifacts.put_part(record.key, 0, b"evil")
+    farm.must(data.add_part("a" * 64, other, ADA))
+    assert isinstance(farm.ask(data.commit("a" * 64, ADA, (first,))), Conflict)
+    assert farm.store.data("a" * 64) is None
+    assert farm.must(data.commit("a" * 64, ADA, (other,)))[0].complete
+
+
+async def test_the_checkpoint_that_a_finished_task_would_be_tried_again_from_stays(
+    farm: Farm,
+) -> None:
+    """It need not be the newest: that one may have been found damaged."""
+    record = farm.over("t")
+    farm.checkpoint("t", "whole", step=80)
+    farm.checkpoint("t", "damaged", step=100)
+    found = farm.store.checkpoint("whole")
+    assert found is not None
+    with farm.store.transaction() as tx:
+        tx.put_task(replace(record, checkpoint=ref_of(found)), record)
+    farm.now += SURPLUS_KEPT + 1
+    await farm.keeper.thin()
+    assert "checkpoints/t/whole" in farm.stored()
+
+
+async def test_a_checkpoint_that_lost_its_place_just_now_can_still_be_read_to_its_end(
+    farm: Farm,
+) -> None:
+    farm.over("t")
+    farm.checkpoint("t", "older", step=1)
+    farm.now += 10 * SURPLUS_KEPT
+    farm.checkpoint("t", "newer", step=2)
+    await farm.keeper.thin()
+    assert len(farm.stored()) == 2
+    farm.now += SURPLUS_KEPT + 1
+    await farm.keeper.thin()
+    assert farm.stored() == {"checkpoints/t/newer"}
 
 
 async def test_bytes_without_a_row_get_a_day_to_find_one(farm: Farm) -> None:

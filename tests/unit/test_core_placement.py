@@ -453,3 +453,21 @@ def test_one_rank_per_gpu_means_the_same_number_on_each_client() -> None:
         ("b", (0,)),
         ("b", (1,)),
     ]
+
+
+def test_what_is_larger_than_all_that_is_free_costs_no_look_at_the_clients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many classes of tasks wait on a farm that is busy."""
+    looks: list[Room] = []
+
+    def look(room: Room, kind: TaskClass) -> object:
+        looks.append(room)
+        return missing(room, kind)
+
+    monkeypatch.setattr("aifarm.core.placement.missing", look)
+    needs = [Needs(reads=(f"/runs/{number}",)) for number in range(200)]
+    tasks = [Task(str(number), "ada", 0.0, needs=one) for number, one in enumerate(needs)]
+    busy = {name: Room(name, 0, 8) for name in "abc"}
+    assert plan(queues_of(tasks), busy, {}).placements == []
+    assert looks == []

@@ -555,13 +555,13 @@ def test_newest_best_final_and_pinned_checkpoints_are_no_surplus(store: Store) -
     written(
         store,
         lambda tx: put_parent(tx, "running"),
-        lambda tx: tx.put_task(new_task("over", state=State.STOPPED), None),
-        lambda tx: tx.put_task(new_task("parent", state=State.FAILED), None),
+        lambda tx: tx.put_task(new_task("over", state=State.STOPPED, ended_at=0.0), None),
+        lambda tx: tx.put_task(new_task("parent", state=State.FAILED, ended_at=0.0), None),
         lambda tx: tx.put_task(child, None),
         *(lambda tx, one=one: tx.put_checkpoint(one) for one in kept),
     )
     assert set(store.surplus(100.0)) == {"running0", "running1", "running3", "over0", "over2"}
-    assert set(store.surplus(1.0)) == {"running0", "over0"}
+    assert set(store.surplus(3.0)) == {"running0", "over0"}
 
 
 def test_an_idempotency_key_remembers_its_answer(store: Store) -> None:

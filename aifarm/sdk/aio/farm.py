@@ -33,7 +33,7 @@ Data = rest.DataFull
 
 Role = Literal["admin", "researcher", "viewer", "agent"]
 
-P = TypeVar("P", rest.ClientFullList, rest.PackageList, rest.TokenList)
+P = TypeVar("P", rest.ClientFullList, rest.DataList, rest.PackageList, rest.TokenList)
 
 BULK = 1000
 """Tasks that one request changes at most."""
@@ -200,13 +200,8 @@ class AsyncFarm:
 
     async def data(self, name: str | None = None) -> list[Data]:
         """What was put on the farm, or put as `name`, the newest first."""
-        found: list[Data] = []
-        while True:
-            page = len(found) // query.MAX_LIMIT + 1
-            rows = (await self._http.send(calls.list_data(name, page=page))).data
-            found += rows
-            if len(rows) < query.MAX_LIMIT:
-                return found
+        parts = await self._whole(lambda cursor: calls.list_data(name, cursor))
+        return [data for part in parts for data in part.data]
 
     async def delete_data(self, data: Data | str) -> None:
         """Deletes what you put, named by its sha256. Raises Conflict while a task needs it."""
