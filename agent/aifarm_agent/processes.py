@@ -37,10 +37,9 @@ def kill_session(leader: Process, number: signal.Signals) -> bool:
 
     Returns whether there was any.
     """
-    try:
-        os.killpg(leader.pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
+    now = _stat(leader.pid)
+    if now is not None and now.start_time != leader.start_time:
+        return False  # the number is another's by now, and so may be its session
     found = False
     for pid, stat in _all():
         # A process of this session cannot be older than its leader.

@@ -80,8 +80,17 @@ class Roster:
         if rank.state != "ready" or waits or rank.reason or rank.desired == "stopped":
             return []
         rank.state = "launched"
+        self._save(rank, begins=True)
         logger.info("%s: starting", rank.key)
         return [events.Launch(rank.key, rank.endpoint, rank.desired)]
+
+    def resume(self, rank: Rank) -> list[Effect]:
+        """What a worker that an earlier agent left must be told anew."""
+        if rank.state not in LIVE:
+            return []
+        if rank.reason == "withdrawn":
+            return [events.Kill(rank.key)]
+        return [events.Steer(rank.key, rank.desired)] if rank.desired != "running" else []
 
     def leave(self, rank: Rank, reason: Reason) -> list[Effect]:
         """For a reason of this agent's: its worker writes a checkpoint and ends."""
@@ -324,10 +333,10 @@ class Roster:
         self._save(rank)
         logger.info("%s: %s", rank.key, rank.ending.status)
 
-    def _save(self, rank: Rank) -> None:
-        """Keeps what a restart must find; of a rank that said nothing yet there is nothing."""
+    def _save(self, rank: Rank, begins: bool = False) -> None:
+        """Keeps what a restart must find: nothing until the rank speaks or its worker `begins`."""
         memo = rank.memo()
-        if memo != rank.saved and self._outbox.knows(rank.key):
+        if memo != rank.saved and (begins or self._outbox.knows(rank.key)):
             self._outbox.save(rank.key, memo)
             rank.saved = memo
 

@@ -121,6 +121,11 @@ class Run:
         if self._killed:
             self.kill()
 
+    def give_up(self) -> None:
+        """There will be no worker: one that is forked all the same, late, finds no task."""
+        self.settled = True
+        (self.folder / "task.json").unlink(missing_ok=True)
+
     def store_opened(self, store: Process) -> None:
         """The gang's rendezvous runs as a process of its own."""
         self._save("store.json", {**store._asdict(), "boot_id": boot_id()})

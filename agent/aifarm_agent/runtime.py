@@ -127,9 +127,10 @@ class Agent:
 
     async def _live(self) -> None:
         """Until cancelled. Raises Refusal, OutboxError."""
-        self._session.restored(await self._supervisor.restore())
+        effects = self._session.restored(await self._supervisor.restore())
         self._checkpoints.expire({key.task_id for key in self._session.ranks})
         self._supervisor.begin()
+        self._act(effects)
         await self._link.run()
 
     async def _tidy(self) -> None:

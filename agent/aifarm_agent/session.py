@@ -208,11 +208,12 @@ class Session:
 
     # ------------------------------------------------------------ this machine
 
-    def restored(self, ranks: Iterable[Restored]) -> None:
+    def restored(self, ranks: Iterable[Restored]) -> list[Effect]:
         """What the disk holds after a restart of the agent; before `connected`.
 
         A rank that is not named, or not alive, is lost. Of one that is alive by its run folder,
-        the supervisor reports what its worker did since, even if that has ended.
+        the supervisor reports what its worker did since, even if that has ended; one that was to
+        end, or to hold, is told so again.
         """
         alive = {rank.key for rank in ranks if rank.alive}
         for key in alive - self.ranks.keys():
@@ -221,6 +222,7 @@ class Session:
             for rank in self.ranks.values():
                 if rank.key not in alive:
                     self._roster.lose(rank)
+        return [effect for rank in self.ranks.values() for effect in self._roster.resume(rank)]
 
     def reported(
         self, rank: RankKey, report: Report, now: float, mark: Mark | None = None

@@ -89,9 +89,10 @@ class Supervisor:
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             run = self._open(key)
-            if run.worker is None and folder in workers:
+            if folder in workers:
                 worker, self._used[key] = workers[folder]
-                run.spawned(worker)
+                if run.worker is None:
+                    run.spawned(worker)
             run.abandoned = run.worker is None
             if run.worker is not None:
                 self._gpus.locks.reclaim(key, run.gpus)
@@ -152,9 +153,11 @@ class Supervisor:
         self._spawn(self._open_endpoint(self._open(key), task))
 
     def launch(self, key: RankKey, endpoint: Endpoint | None, desired: DesiredState) -> None:
-        run = self._runs[key]
-        run.launching = True
-        self._spawn(self._launch(run, endpoint, desired))
+        plan = self._plans.pop(key, None)
+        if plan is not None:  # else an earlier agent launched it
+            run = self._runs[key]
+            run.launching = True
+            self._spawn(self._launch(run, plan, endpoint, desired))
 
     def steer(self, key: RankKey, desired: DesiredState) -> None:
         if key in self._runs:
@@ -265,6 +268,16 @@ class Supervisor:
         return warm
 
     async def _open_endpoint(self, run: Run, task: AssignedTask) -> None:
+        try:
+            opened = await self._serve_store(run, task)
+        except (WarmError, OSError) as error:
+            failed = events.Failed("agent_lost", f"No rendezvous could be opened: {error}")
+            self._desk.report(run.key, [(failed, None)])
+        else:
+            self._desk.report(run.key, [(opened, None)])
+
+    async def _serve_store(self, run: Run, task: AssignedTask) -> events.EndpointOpened:
+        """At one of the ports that are allowed. Raises WarmError, OSError."""
         address = gang.meeting_place(task, self._settings.advertise or self._address())
         refusal = WarmError("No port is free.")
         for port in gang.ports(self._settings.rank_ports):
@@ -278,36 +291,42 @@ class Supervisor:
             store = look(opened["pid"])
             if store is not None:
                 self._keep_store(run, store)
-            self._desk.report(run.key, [(events.EndpointOpened(address, opened["port"]), None)])
-            return
-        failed = events.Failed("agent_lost", f"No rendezvous could be opened: {refusal}")
-        self._desk.report(run.key, [(failed, None)])
+            return events.EndpointOpened(address, opened["port"])
+        raise refusal
 
-    async def _launch(self, run: Run, endpoint: Endpoint | None, desired: DesiredState) -> None:
-        plan = self._plans.pop(run.key)
-        farm = plan.task.farm
-        assert farm  # noqa: S101 - for mypy; the session takes no task without
+    async def _launch(
+        self, run: Run, plan: Plan, endpoint: Endpoint | None, desired: DesiredState
+    ) -> None:
         try:
-            uuids = self._gpus.uuids
-            gpus = [uuids[number] for number in farm.gpus if number < len(uuids)]
-            own = gpus[farm.local_rank : farm.local_rank + 1]  # the others are its neighbours'
-            locks = await self._gpus.locks.claim(run.key, own)
-            place = gang.meeting_place(plan.task, self._address())
-            interface = gang.interface_of(place) if endpoint else None
-            env = gang.environment(run.key, plan.task, gpus, endpoint, interface)
-            kept = any(path.is_file() for path in (run.folder / "outputs").rglob("*"))
-            task = {**plan.task_file(run.key, kept), "gpus": own, "gpu_locks": locks}
-            run.write_task(run.desired or desired, task)
-            warm = self._warm_for(run, plan.task)
-            spawned = await warm.ask("spawn", run_dir=str(run.folder), env=env)
-            run.spawned(Process(spawned["pid"], spawned["start_time"]))
+            await self._start(run, plan, endpoint, desired)
         except (WarmError, OSError, GpuTaken) as error:
             failed = events.Failed("agent_lost", f"This machine cannot run tasks: {error}")
-            run.settled = True
+            run.give_up()
             self._gpus.locks.release(run.key)
             self._desk.report(run.key, [(failed, None)])
-        run.launching = False
+        finally:
+            run.launching = False
         self._look(run)
+
+    async def _start(
+        self, run: Run, plan: Plan, endpoint: Endpoint | None, desired: DesiredState
+    ) -> None:
+        """Raises WarmError, OSError, GpuTaken."""
+        farm = plan.task.farm
+        assert farm  # noqa: S101 - for mypy; the session takes no task without
+        uuids = self._gpus.uuids
+        gpus = [uuids[number] for number in farm.gpus if number < len(uuids)]
+        own = gpus[farm.local_rank : farm.local_rank + 1]  # the others are its neighbours'
+        locks = await self._gpus.locks.claim(run.key, own)
+        place = gang.meeting_place(plan.task, self._address())
+        interface = gang.interface_of(place) if endpoint else None
+        env = gang.environment(run.key, plan.task, gpus, endpoint, interface)
+        kept = any(path.is_file() for path in (run.folder / "outputs").rglob("*"))
+        task = {**plan.task_file(run.key, kept), "gpus": own, "gpu_locks": locks}
+        run.write_task(run.desired or desired, task)
+        warm = self._warm_for(run, plan.task)
+        spawned = await warm.ask("spawn", run_dir=str(run.folder), env=env)
+        run.spawned(Process(spawned["pid"], spawned["start_time"]))
 
     def _keep_store(self, run: Run, store: Process) -> None:
         if self._runs.get(run.key) is run:

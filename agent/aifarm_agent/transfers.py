@@ -111,12 +111,12 @@ class Transfers:
         assert farm  # noqa: S101 - for mypy; the session takes no task without
         try:
             package = await self._package(farm.package)
-            resume = None
-            if farm.resume:
-                async with self._fetching[farm.resume.sha256]:  # by several ranks on this machine
-                    resume = await self._resume(key, farm.resume)
             await self._restore(key, task)
             data = await self._cache.get(key, farm.data, lambda words: self._tell(key, words))
+            resume = None
+            if farm.resume:  # last: until the rank is prepared, nobody knows that it is needed
+                async with self._fetching[farm.resume.sha256]:  # by several ranks on this machine
+                    resume = await self._resume(key, farm.resume)
             self._prepared(key, task, package, resume, data)
         except _Unusable as error:
             self._told(key, events.Failed(error.cause, str(error)))
@@ -199,6 +199,8 @@ class Transfers:
             self._waiting.get(key, {}).pop(checkpoint.path, None)
             try:
                 file, size, sha256 = Path(checkpoint.path), checkpoint.size, checkpoint.sha256
+                if not await asyncio.to_thread(intact, file, size, sha256):
+                    raise OSError(f"{file} is no longer what was written.")
                 upload_id = await self._rest.upload(key, file, size, sha256, "checkpoint")
             except (Refused, OSError) as error:
                 self._told(key, events.CheckpointDropped(checkpoint, str(error)))

@@ -71,9 +71,17 @@ def stop(worker: Child) -> None:
     control.send(worker.control, control.STOPPED)
     if worker.kind == "script" and not (worker.run_dir / ATTENDS).exists():
         with contextlib.suppress(OSError):  # it, or its folder, has gone
-            (worker.run_dir / "terminated").touch()
-            for number in (signal.SIGTERM, signal.SIGCONT):
-                os.kill(worker.pid, number)
+            told = worker.run_dir / "terminated"
+            if not told.exists():  # a second one would hurry what it does after the first
+                told.touch()
+                os.kill(worker.pid, signal.SIGTERM)
+            os.killpg(worker.pid, signal.SIGCONT)
+
+
+def kill(worker: Child) -> None:
+    """Ends a worker that does not stop, with the processes of its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.pid, signal.SIGKILL)
 
 
 def _detach(parent: int, log: Path, keep: int) -> None:

@@ -32,7 +32,7 @@ class Loop:
         self._state: dict[str, Any] | None = None  # of the checkpoint; {}: there was none
         self._own: dict[str, Any] = {}  # of it, the generators of this rank
         self._loading = Loading(run)
-        self._saved_step = -1
+        self._saved_step = self._best_step = -1
         self.counts = False  # whether steps are counted here, not by reports
 
     def track(self, things: dict[str, Any], best: dict[str, str] | None) -> None:
@@ -135,9 +135,14 @@ class Loop:
 
     def _save(self, final: bool = False, best: bool = False, wait: bool = False) -> None:
         run = self._run
-        if run.step == self._saved_step and not (final or best or wait):
+        if run.step == self._saved_step and not (final or best):
+            if wait:
+                run.settle()  # it is the same state
             return
+        # The final one takes the place of that of its step, and of what is said of it.
+        best = best or (final and self._best_step == run.step)
         self._saved_step = run.step
+        self._best_step = run.step if best else self._best_step
         states = {name: _plain(thing).state_dict() for name, thing in self._tracked.items()}
         own = {**checkpoint.rng_state(run.device), **self._loading.state()}
         state = {

@@ -36,6 +36,7 @@ from aifarm.train.distributed import serve_store
 from aifarm.train.preload import preload
 
 IDLE_SECONDS = 30.0
+ORPHAN_GRACE_SECONDS = 60.0  # for the checkpoints of workers that are told to stop
 STOP_AGAIN_SECONDS = 1.0  # a worker that is just starting has no control socket yet
 LINE_BYTES = 2**20
 
@@ -91,8 +92,9 @@ class WarmProcess:
         """Whether there is nothing left to do; an orphan's workers are told to stop."""
         if self._workers:
             if self._is_orphan():
+                overdue = time.monotonic() >= self._orphaned_at() + ORPHAN_GRACE_SECONDS
                 for worker in self._workers.values():
-                    children.stop(worker)
+                    children.kill(worker) if overdue else children.stop(worker)
             return False
         if self._ending or self._is_orphan():
             return True
@@ -112,7 +114,10 @@ class WarmProcess:
     def _is_orphan(self) -> bool:
         if self._connections or self._orphan_limit is None:
             return False
-        return time.monotonic() >= self._alone_since + self._orphan_limit
+        return time.monotonic() >= self._orphaned_at()
+
+    def _orphaned_at(self) -> float:
+        return self._alone_since + (self._orphan_limit or 0.0)
 
     def _idle_until(self) -> float:
         return max(self._alone_since, self._workless_since) + self._idle_limit

@@ -200,9 +200,10 @@ class World:
         self.session = Session(IDENTITY, self.outbox, wire.Resources)
         self.preparing: list[RankKey] = []
         self.uploading: list[tuple[RankKey, Checkpoint]] = []
-        self.session.restored([Restored(key, True) for key in self.workers])
+        effects = self.session.restored([Restored(key, True) for key in self.workers])
         self.read = {key: self.mark(key, "journal") for key in self.workers}
         self.read_log = {key: self.mark(key, "log") for key in self.workers}
+        self.carry_out(effects)
 
     def mark(self, key, source):
         marks = self.outbox.marks(key)
