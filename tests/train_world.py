@@ -29,6 +29,11 @@ class Notes:
     def write(self, line):
         self.lines.append(line)
 
+    @property
+    def written(self):
+        """What was said of each checkpoint."""
+        return [line for line in self.lines if line["type"] == "checkpoint"]
+
     def series(self, name):
         return [metrics[name] for _, metrics, _ in self.points if name in metrics]
 
@@ -119,7 +124,7 @@ def train(folder, package, config, control=None, resume=None, **options):
 
 def digest(notes):
     """sha256 over the weights and the optimizer's state of the last checkpoint."""
-    state = checkpoint.load(notes.lines[-1]["path"])
+    state = checkpoint.load(notes.written[-1]["path"])
     tensors = [*state["model"].values()]
     for slots in state["optimizer"]["state"].values():
         tensors += [torch.as_tensor(slot) for slot in slots.values()]

@@ -15,7 +15,8 @@ from aifarm_agent.workdir import WorkDir
 SOURCE = """
 import torch
 def build_model(cfg):
-    print("x" * 2**20)
+    for _ in range(60):
+        print("x" * 8000)
     return torch.nn.Linear(1, 1)
 def build_data(cfg):
     x = torch.zeros(4, 1)
@@ -55,4 +56,4 @@ async def test_a_full_disk_costs_nothing_that_was_said(tmp_path, server, monkeyp
     stop.put_nowait("give_back")
     await running
     folder.close()
-    agents[0]._supervisor._warm._process.wait()  # which the second one found and ended
+    agents[0]._supervisor._warm.own._process.wait()  # which the second one found and ended

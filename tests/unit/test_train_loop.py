@@ -85,7 +85,7 @@ def interrupted(folder, loader, boundaries, **options):
         try:
             return script(run, loader(Shaken(40)), **options), journals
         except Stopped:
-            resume = notes.lines[-1]["path"]
+            resume = notes.written[-1]["path"]
     raise AssertionError("it never ended")
 
 
@@ -114,7 +114,7 @@ def test_it_is_never_left_while_gradients_wait_for_the_optimizer(tmp_path):
         folder = tmp_path / str(boundary)
         found, journals = interrupted(folder, loader, [boundary], accumulation=2)
         assert found == expected
-        assert checkpoint.load(journals[0].lines[-1]["path"])["position"]["batch"] % 2 == 0
+        assert checkpoint.load(journals[0].written[-1]["path"])["position"]["batch"] % 2 == 0
 
 
 def test_any_checkpoint_of_a_lost_attempt_leads_to_the_same_bits(tmp_path):
@@ -132,9 +132,8 @@ def test_progress_counts_the_batches_of_all_epochs(tmp_path):
     _, (notes,) = interrupted(tmp_path, LOADERS["in order"], [], epochs=2)
     progress = [percent for _, metrics, percent in notes.points if "loss" in metrics]
     assert progress == pytest.approx([10.0 * n for n in range(1, 11)])
-    written = [line for line in notes.lines if line["type"] == "checkpoint"]
-    assert written[-1]["final"] is True
-    assert written[-1]["progress"] == 100.0
+    assert notes.written[-1]["final"] is True
+    assert notes.written[-1]["progress"] == 100.0
 
 
 def test_the_best_epoch_is_kept(tmp_path):

@@ -60,10 +60,10 @@ def test_stopped_after_any_step_and_resumed_gives_the_same_bits(tmp_path, option
         folder = tmp_path / str(boundary)
         none, first = train(folder / "a", hard_to_resume(), config, StopAt(boundary))
         assert none is None
-        saved = first.lines[-1]["path"]
+        saved = first.written[-1]["path"]
         _, second = train(folder / "b", hard_to_resume(), config, resume=saved)
         assert digest(second) == digest(whole)
-        ends = [checkpoint.load(notes.lines[-1]["path"])["loop"] for notes in (whole, second)]
+        ends = [checkpoint.load(notes.written[-1]["path"])["loop"] for notes in (whole, second)]
         assert ends[0] == ends[1]
 
 
@@ -72,7 +72,7 @@ def test_accumulated_pieces_make_the_step_of_the_whole_batch(tmp_path):
     for pieces in (1, 4):
         config = {"epochs": 3, "grad_accumulation": pieces, "seed": 1}
         _, notes = train(tmp_path / str(pieces), classifier(), config)
-        ends.append(checkpoint.load(notes.lines[-1]["path"])["model"])
+        ends.append(checkpoint.load(notes.written[-1]["path"])["model"])
         assert len(notes.series("loss")) == 18
     for name, value in ends[0].items():
         torch.testing.assert_close(ends[1][name], value)
@@ -83,7 +83,7 @@ def test_gradients_are_clipped(tmp_path):
         build_optimizer=lambda model, cfg: torch.optim.SGD(model.parameters(), lr=1.0)
     )
     models = [
-        checkpoint.load(train(tmp_path / str(n), package, config)[1].lines[-1]["path"])["model"]
+        checkpoint.load(train(tmp_path / str(n), package, config)[1].written[-1]["path"])["model"]
         for n, config in enumerate(
             ({"epochs": 1, "batch_size": 200, "clip_norm": 1e-6}, {"epochs": 1, "batch_size": 200})
         )
@@ -101,7 +101,7 @@ def test_gradients_are_clipped(tmp_path):
 def test_an_overflow_in_fp16_halves_the_scale_and_leaves_the_weights(tmp_path):
     package = classifier(loss=lambda out, batch: out.float().sum() * 1e38)
     _, notes = train(tmp_path, package, {"epochs": 1, "batch_size": 200, "precision": "fp16"})
-    state = checkpoint.load(notes.lines[-1]["path"])
+    state = checkpoint.load(notes.written[-1]["path"])
     assert state["loop"]["scaler"]["scale"] == 2.0**15
     torch.manual_seed(0)
     start = package.build_model({}).state_dict()
@@ -114,9 +114,9 @@ def test_training_ends_early_when_the_metric_does_not_improve(tmp_path):
     final, notes = train(tmp_path / "a", package, config)
     assert final is not None
     assert len(notes.series("constant")) == 4
-    assert notes.lines[-1]["final"] is True
-    assert notes.lines[-1]["step"] == 4 * 6
-    _, again = train(tmp_path / "b", package, config, resume=notes.lines[-1]["path"])
+    assert notes.written[-1]["final"] is True
+    assert notes.written[-1]["step"] == 4 * 6
+    _, again = train(tmp_path / "b", package, config, resume=notes.written[-1]["path"])
     assert again.points == []
 
 
@@ -125,7 +125,7 @@ def test_the_best_checkpoint_is_kept_and_told(tmp_path):
     package = classifier(metrics=lambda out, batch: {"score": next(values)})
     config = {"epochs": 6, "batch_size": 200, "best": {"metric": "score", "mode": "max"}}
     _, notes = train(tmp_path, package, config)
-    saved = [(line["step"], line["best"]) for line in notes.lines if line["type"] == "checkpoint"]
+    saved = [(line["step"], line["best"]) for line in notes.written]
     assert saved == [(1, True), (2, True), (6, False)]
     state = checkpoint.load(tmp_path / "checkpoints" / "step-00000002.pt")
     assert state["metrics"]["score"] == 0.9
@@ -140,12 +140,12 @@ def test_evaluation_comes_every_so_many_steps_and_at_the_end(tmp_path):
 def test_time_is_up_after_max_seconds_of_all_attempts(tmp_path):
     final, notes = train(tmp_path, classifier(), {"epochs": 100_000, "max_seconds": 0.2})
     assert final["training_time"] >= 0.2
-    assert notes.lines[-1]["final"] is True
+    assert notes.written[-1]["final"] is True
     assert notes.points[-1][1].keys() >= {"val_loss"}
-    resume = notes.lines[-1]["path"]
+    resume = notes.written[-1]["path"]
     config = {"epochs": 100_000, "max_seconds": 0.2}
     _, again = train(tmp_path / "again", classifier(), config, resume=resume)
-    assert again.lines[-1]["step"] == notes.lines[-1]["step"]
+    assert again.written[-1]["step"] == notes.written[-1]["step"]
 
 
 def test_objects_like_those_of_torchmetrics_measure_the_validation_data(tmp_path):
@@ -167,21 +167,21 @@ def test_a_compiled_model_has_the_same_names_and_resumes_exactly(tmp_path, monke
     config = {**CONFIG, "compile": True}
     _, whole = train(tmp_path / "whole", hard_to_resume(), config)
     _, first = train(tmp_path / "a", hard_to_resume(), config, StopAt(9))
-    _, second = train(tmp_path / "b", hard_to_resume(), config, resume=first.lines[-1]["path"])
+    _, second = train(tmp_path / "b", hard_to_resume(), config, resume=first.written[-1]["path"])
     assert digest(second) == digest(whole)
     hard_to_resume().build_model({}).load_state_dict(
-        checkpoint.load(second.lines[-1]["path"])["model"]
+        checkpoint.load(second.written[-1]["path"])["model"]
     )
 
 
 def test_a_resume_is_verified_by_the_loss_of_a_reference_batch(tmp_path, capsys):
     _, first = train(tmp_path / "a", hard_to_resume(), CONFIG, StopAt(9))
-    path = first.lines[-1]["path"]
+    path = first.written[-1]["path"]
     _, second = train(tmp_path / "b", hard_to_resume(), CONFIG, resume=path)
     told = second.lines[0]["resumed"]
     assert told["verified"] is True
     assert told["loss"] == told["expected"]
-    step = first.lines[-1]["step"]
+    step = first.written[-1]["step"]
     assert f"Resumed at step {step}: the loss of the reference batch" in capsys.readouterr().out
     state = checkpoint.load(path)
     state["reference"] = told["expected"] + 0.5
@@ -194,8 +194,8 @@ def test_a_resume_is_verified_by_the_loss_of_a_reference_batch(tmp_path, capsys)
 def test_the_reference_can_be_left_out(tmp_path):
     config = {**CONFIG, "verify_resume": False}
     _, first = train(tmp_path / "a", classifier(), config, StopAt(9))
-    assert checkpoint.load(first.lines[-1]["path"])["reference"] is None
-    _, second = train(tmp_path / "b", classifier(), config, resume=first.lines[-1]["path"])
+    assert checkpoint.load(first.written[-1]["path"])["reference"] is None
+    _, second = train(tmp_path / "b", classifier(), config, resume=first.written[-1]["path"])
     assert second.lines[0]["resumed"] == {}
 
 

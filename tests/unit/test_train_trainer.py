@@ -38,13 +38,13 @@ def test_a_classifier_learns_with_what_the_package_leaves_out(tmp_path):
         range(1, steps + 1)
     )
     assert notes.points[-1][2] == 100.0
-    assert notes.lines[-1]["final"] is True
+    assert notes.written[-1]["final"] is True
 
 
 def test_the_final_checkpoint_loads_into_the_model(tmp_path):
     package = classifier()
     final, notes = train(tmp_path, package, {"epochs": 5, "own_key": 1})
-    state = torch.load(notes.lines[-1]["path"], weights_only=True)
+    state = torch.load(notes.written[-1]["path"], weights_only=True)
     assert set(state) == {
         "format", "model", "optimizer", "scheduler", "rng", "position", "loop", "reference",
         "config", "metrics",
@@ -69,7 +69,7 @@ def test_the_package_is_told_where_its_data_lie_unless_it_has_a_place_of_its_own
     train(tmp_path / "own", package, {"epochs": 1, "data_dir": "/mine"})
     _, notes = train(tmp_path / "farm", package, {"epochs": 1})
     assert told == ["/mine", str(tmp_path / "farm" / "data")]
-    state = torch.load(notes.lines[-1]["path"], weights_only=True)
+    state = torch.load(notes.written[-1]["path"], weights_only=True)
     assert "data_dir" not in state["config"]
 
 
@@ -149,15 +149,15 @@ def test_a_scheduler_that_watches_the_loss_gets_it(tmp_path):
         ),
     )
     _, notes = train(tmp_path, package, {"epochs": 4})
-    assert notes.lines[-1]["metrics"]["val_loss"] == pytest.approx(notes.series("val_loss")[0])
-    state = checkpoint.load(notes.lines[-1]["path"])
+    assert notes.written[-1]["metrics"]["val_loss"] == pytest.approx(notes.series("val_loss")[0])
+    state = checkpoint.load(notes.written[-1]["path"])
     assert state["scheduler"]["num_bad_epochs"] + state["scheduler"]["last_epoch"] > 4
 
 
 def test_a_setting_that_is_null_is_one_left_out_and_a_module_is_no_function(tmp_path):
     config = {"epochs": 1, "batch_size": None, "seed": None, "learning_rate": None, "own": None}
     _, notes = train(tmp_path, classifier(metrics=math), config)
-    used = checkpoint.load(notes.lines[-1]["path"])["config"]
+    used = checkpoint.load(notes.written[-1]["path"])["config"]
     assert [used[name] for name in config] == [1, 32, 0, 0.001, None]
     assert notes.series("accuracy")
 
@@ -203,7 +203,7 @@ def test_stopped_anywhere_and_resumed_gives_the_same_bits(tmp_path_factory, unin
         )
         if final is not None:  # the earlier attempts have come so far that this one finished
             break
-        resume = notes.lines[-1]["path"]
+        resume = notes.written[-1]["path"]
     else:
         final, notes = train(folder / "last", hard_to_resume(), CONFIG, resume=resume)
     assert digest(notes) == uninterrupted
@@ -215,7 +215,7 @@ def test_resuming_from_any_checkpoint_of_a_lost_attempt_gives_the_same_bits(
 ):
     config = {**CONFIG, "checkpoint_steps": 1}
     _, notes = train(tmp_path / "lost", hard_to_resume(), config, keep_checkpoints=100)
-    paths = [line["path"] for line in notes.lines if line["type"] == "checkpoint"]
+    paths = [line["path"] for line in notes.written]
     assert len(set(paths)) == 18
     for number, path in enumerate(paths[:-1:4]):
         _, resumed = train(tmp_path / str(number), hard_to_resume(), CONFIG, resume=path)
@@ -225,7 +225,7 @@ def test_resuming_from_any_checkpoint_of_a_lost_attempt_gives_the_same_bits(
 def test_a_finished_task_resumed_trains_no_further(tmp_path):
     final, first = train(tmp_path / "a", classifier(), {"epochs": 2})
     again, second = train(
-        tmp_path / "b", classifier(), {"epochs": 2}, resume=first.lines[-1]["path"]
+        tmp_path / "b", classifier(), {"epochs": 2}, resume=first.written[-1]["path"]
     )
     assert second.points == []
     assert digest(second) == digest(first)
