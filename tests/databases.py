@@ -11,8 +11,11 @@ from typing import Any
 from urllib.parse import quote
 
 import psycopg
+import pytest
 
 KINDS = ("sqlite", "postgresql")
+SERVERS = ("sqlite", pytest.param("postgresql", marks=pytest.mark.slow))
+"""For tests of whole servers: on PostgreSQL they are among the long ones."""
 
 _numbers = itertools.count(1)
 

@@ -51,6 +51,7 @@ def steps(task: Task) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_lost_machine_is_replaced_from_the_last_checkpoint(local: LocalFarm, task: Task) -> None:
     until_checkpoint(task)
     (first,) = task.refresh().clients
@@ -86,6 +87,7 @@ def test_outputs_of_a_lost_machine_are_as_of_the_last_look_at_them(
         assert (tmp_path / "out" / "count").read_text() == "2"
 
 
+@pytest.mark.slow
 def test_training_goes_on_while_the_server_is_dead(local: LocalFarm, task: Task) -> None:
     until_checkpoint(task)
     acknowledged = steps(task)

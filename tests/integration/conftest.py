@@ -3,18 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from databases import KINDS, empty
+from databases import SERVERS, empty
 from integration.running import RunningServer
 from warm import WarmProcess
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
     with RunningServer(tmp_path / "farm data", database=database(request, tmp_path)) as running:
         yield running
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=SERVERS)
 def shared_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
