@@ -29,7 +29,7 @@ from aifarm.app.records import TokenRecord
 from aifarm.app.writer import WriterThread
 from aifarm.artifacts import ArtifactError, open_artifacts
 from aifarm.core.task import Note
-from aifarm.sdk.config import write_farm_file
+from aifarm.sdk.config import FARM_FILE, write_farm_file
 from aifarm.store import (
     DatabaseAway,
     DatabaseLed,
@@ -188,7 +188,7 @@ class _Server:
         scheme = "https" if settings.certfile else "http"
         log.info("serving %s://%s:%d, data in %s", scheme, settings.host, port, data_dir)
         beside.append(asyncio.create_task(_keep_house(facade, self._executor)))
-        known_here = write_farm_file(data_dir, _url_here(settings, port), token_file)
+        known_here = write_farm_file(data_dir / FARM_FILE, _url_here(settings, port), token_file)
         while not self._ending.is_set() and facade.deposed is None:
             facade.tick()
             await self._pause()

@@ -31,7 +31,8 @@ class LocalFarm:
 
     `port` None: 8765, or a free one where that is taken. The processes end with this one, even
     when it is killed: the kernel ties them to the thread that calls `start`, so let that be one
-    that stays. What they write goes to `data_dir`/logs.
+    that stays. What they write goes to `data_dir`/logs. Where the farm is `lasting`, what trains
+    goes on without it, and its next start takes that up.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class LocalFarm:
         agents: int = 2,
         port: int | None = None,
         server_options: Sequence[str] = (),
+        lasting: bool = False,
     ) -> None:
         self.data_dir = Path(data_dir).resolve()
         self.names = [f"agent-{number}" for number in range(1, agents + 1)]
@@ -51,6 +53,7 @@ class LocalFarm:
         self.server: subprocess.Popen[bytes] | None = None
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
         self._server_options = server_options
+        self._lasting = lasting
 
     @property
     def url(self) -> str:
@@ -96,7 +99,12 @@ class LocalFarm:
         options = ["--server", self.url.replace("http", "ws", 1), "--token-file", str(token_file)]
         folder = ["--work-dir", str(self.data_dir / "agents" / name), "--grace", str(GRACE)]
         command = ["-m", "aifarm_agent", *options, "--client-id", name, *folder, *more]
-        self.agents[name] = self._spawn(name, command, signal.SIGINT)
+        self.agents[name] = self._spawn(name, command, self._end_of_agents)
+
+    @property
+    def _end_of_agents(self) -> signal.Signals:
+        """SIGTERM has an agent leave its workers to the next one, SIGINT give its tasks back."""
+        return signal.SIGTERM if self._lasting else signal.SIGINT
 
     def problem(self) -> str | None:
         """What is wrong, in one sentence: a process that ended by itself; None when all live."""
@@ -108,11 +116,16 @@ class LocalFarm:
         return None
 
     def stop(self) -> None:
-        """Ends the agents with all that they started, then the server. May be called twice."""
+        """Ends the agents, then the server; with all that the agents started, unless the farm is
+        lasting. May be called twice."""
         agents = [process for process in self.agents.values() if process.poll() is None]
-        started = [child for process in agents for child in _descendants(process.pid)]
+        started = [
+            child
+            for process in agents
+            for child in (() if self._lasting else _descendants(process.pid))
+        ]
         try:
-            _end(agents, (signal.SIGINT, 3 * GRACE), (signal.SIGTERM, GRACE))
+            _end(agents, (self._end_of_agents, 3 * GRACE), (signal.SIGTERM, GRACE))
             _end([self.server] if self.server else [], (signal.SIGTERM, 10.0))
         finally:
             for process in (*agents, *([self.server] if self.server else [])):

@@ -14,6 +14,8 @@ from msgspec import Struct
 from aifarm.sdk.errors import FarmUnreachable, InsecureFarm, InvalidRequest, Unauthorized
 
 FARM_FILE = "farm.json"
+FARM_FILE_VARIABLE = "AIFARM_FARM_FILE"
+"""Names a file like it: a Jupyter server tells its kernels so where its farm is."""
 
 
 class Source(Struct, frozen=True):
@@ -66,13 +68,18 @@ class _ConfigFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def data_folder(kind: str) -> Path:
-    """Where a farm of this user keeps its data by default: `kind` is "server" or "dev"."""
+    """Where a farm of this user keeps its data by default: `kind` is "server", "dev" or "lab"."""
     return platformdirs.user_data_path("aifarm") / kind
 
 
 def config_file() -> Path:
     """The user's config.toml."""
     return platformdirs.user_config_path("aifarm") / "config.toml"
+
+
+def named_elsewhere(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment or config.toml names a farm."""
+    return bool(environ.get("AIFARM_URL") or _from_config(config_file()).url)
 
 
 def find(
@@ -165,9 +172,12 @@ def _sources(arguments: Source, environ: Mapping[str, str]) -> Iterator[Source]:
     yield Source(
         "AIFARM_URL", environ.get("AIFARM_URL") or None, environ.get("AIFARM_TOKEN") or None
     )
+    if named := environ.get(FARM_FILE_VARIABLE):
+        yield from _from_farm_file(Path(named))
     yield _from_config(config_file())
-    for folder in (data_folder("dev") / "server", data_folder("server")):
+    for folder in (data_folder(kind) / "server" for kind in ("lab", "dev")):
         yield from _from_farm_file(folder / FARM_FILE)
+    yield from _from_farm_file(data_folder("server") / FARM_FILE)
 
 
 def _from_config(path: Path) -> Source:
@@ -196,6 +206,14 @@ def _from_farm_file(path: Path) -> Iterator[Source]:
         return
 
 
+def from_farm_file(path: Path) -> Address | None:
+    """The farm that `path`, a farm.json, tells of; None where there is none."""
+    source = next(_from_farm_file(path), None)
+    if source is None or not (source.url and source.token):
+        return None
+    return Address(source.url, source.token, source.where)
+
+
 def read_token(path: Path) -> str:
     """The token in a file. Raises InvalidRequest."""
     try:
@@ -207,9 +225,8 @@ def read_token(path: Path) -> str:
     return token
 
 
-def write_farm_file(data_dir: Path, url: str, token_file: Path) -> Path:
-    """Lets other programs of this user find a farm that runs here; mode 0600."""
-    path = data_dir / FARM_FILE
+def write_farm_file(path: Path, url: str, token_file: Path) -> Path:
+    """Lets other programs of this user find a farm; mode 0600."""
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

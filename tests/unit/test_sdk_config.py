@@ -72,7 +72,7 @@ def test_a_farm_that_runs_on_this_machine_is_found(home: Path, kind: str) -> Non
     folder = home / kind
     folder.mkdir(parents=True)
     (folder / "token").write_text("local\n")
-    path = write_farm_file(folder, "http://127.0.0.1:9", folder / "token")
+    path = write_farm_file(folder / "farm.json", "http://127.0.0.1:9", folder / "token")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     found = find(environ=NOWHERE)
     assert (found.url, found.token) == ("http://127.0.0.1:9", "local")
