@@ -6,10 +6,11 @@ from typing import Any
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.iostream import IOStream
-from tornado.routing import Router
+from tornado.routing import PathMatches, Router, Rule
 from tornado.web import Application, RequestHandler
 
 from aifarm.app.errors import InvalidRequest
+from aifarm.web.assets import Asset
 from aifarm.web.bind import BoundHandler, UnknownRoute, handlers, pattern
 from aifarm.web.handler import METHODS, envelope
 from aifarm.web.http import Host
@@ -32,12 +33,21 @@ PING_SECONDS = 10
 """A peer that does not answer within two of them is gone (FAULTS row 10)."""
 
 
+class Upgrades(PathMatches):
+    """On `/`, what asks for a WebSocket is an agent; anything else is a browser."""
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        return super().match(request) if "Upgrade" in request.headers else None
+
+
 def application(host: Host) -> Application:
     """Every route and socket over `host`."""
     arguments = {"host": host}
     return Application(
         [
-            ("/", AgentSocket, arguments),
+            Rule(Upgrades("/$"), AgentSocket, arguments),
+            ("/()", Asset, {**arguments, "default_filename": "index.html"}),
+            (r"/static/(.*)", Asset, arguments),
             (pattern("/api/v2/live"), LiveSocket, arguments),
             *handlers(ROUTES, host),
         ],

@@ -20,6 +20,7 @@ from aifarm.app.errors import (
 )
 from aifarm.app.limits import Allowance
 from aifarm.app.scopes import Principal
+from aifarm.web import session
 from aifarm.web.http import Host
 from aifarm.wire.agent import ErrorBody
 from aifarm.wire.codec import encode
@@ -92,7 +93,7 @@ class FarmHandler(RequestHandler):
             self.set_header(name, value)
 
     def check_xsrf_cookie(self) -> None:
-        """Nothing authenticates by cookie here: identity is the Authorization header."""
+        """What a cookie may do is settled with the identity: see `session`."""
 
     def compute_etag(self) -> None:
         """ETags are contents' hashes, set where there is one."""
@@ -118,9 +119,9 @@ class FarmHandler(RequestHandler):
     def identify(self, *, open_to_all: bool = False, metered: bool = True) -> None:
         """Whose token the request carries, counted. Raises Unauthorized, RateLimited."""
         facade, address = self.host.facade, self.request.remote_ip or ""
-        kind, _, secret = self.request.headers.get("Authorization", "").partition(" ")
-        if not open_to_all and kind.lower() == "bearer":
-            self.principal = facade.authenticate(secret.strip())
+        secret = None if open_to_all else session.secret_of(self.request, self.host)
+        if secret is not None:
+            self.principal = facade.authenticate(secret)
         if open_to_all:
             self.allowance = facade.limits.open(address)
         elif self.principal is None:

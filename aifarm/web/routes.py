@@ -13,6 +13,7 @@ from aifarm.web import (
     outputs,
     packages,
     reference,
+    session,
     system,
     tasks,
     tokens,
@@ -171,6 +172,8 @@ ROUTES: tuple[Route, ...] = (
     *_v2("POST", f"{_DATA}/commit", Scope.PUBLISH, data.commit, rest.DataFull),
     *_v2("GET", _DATA, FETCH, data.get, BYTES, **_FILE),
     *_v2("DELETE", _DATA, Scope.PUBLISH, data.delete, status=204),
+    *_v2("POST", "/session", READ, session.log_in, status=204),
+    *_v2("DELETE", "/session", READ, session.log_out, status=204),
     *_v2("GET", "/token", READ, tokens.mine, rest.TokenFull),
     *_v2("GET", "/tokens", ADMIN, tokens.list_all, rest.TokenList, query=query.Listed),
     *_v2(

@@ -1,7 +1,6 @@
 """The two sockets: `/` for agents and contract-only clients, `/api/v2/live` for readers.
 
-Both know who speaks before the upgrade; neither trusts a cookie, so a foreign page can do nothing
-with them, and a browser's Origin must be one of the farm's own names all the same.
+Both know who speaks before the upgrade; a browser's Origin must be one of the farm's own names.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from tornado.websocket import (
     WebSocketProtocol13,
 )
 
-from aifarm.app.errors import FarmError, Forbidden, InvalidRequest, NotFound, TooLarge
+from aifarm.app.errors import FarmError, Forbidden, InvalidRequest, TooLarge
 from aifarm.app.links import Link
 from aifarm.app.live import Mailbox, News, frames
 from aifarm.app.messages import error_body
@@ -178,9 +177,6 @@ class AgentSocket(FarmSocket):
     link: Link | None = None
 
     def accept(self) -> None:
-        self.identify()
-        if self.request.headers.get("Upgrade", "").lower() != "websocket":
-            raise NotFound("Agents connect here by WebSocket; REST is under /api.")
         super().accept()
         client_id = self.request.headers.get("Client-ID", "")
         if not _CLIENT_ID.match(client_id):

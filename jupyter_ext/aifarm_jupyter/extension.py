@@ -18,8 +18,9 @@ from aifarm.sdk.config import (
     named_elsewhere,
     write_farm_file,
 )
+from aifarm.web.assets import FOLDER
 from aifarm_jupyter.farms import Attached, Embedded, Missing, Source
-from aifarm_jupyter.info import InfoHandler
+from aifarm_jupyter.info import Asset, InfoHandler
 from aifarm_jupyter.proxy import LiveProxy, RestProxy
 
 
@@ -56,6 +57,7 @@ class AIFarm(ExtensionApp):
     def initialize_handlers(self) -> None:
         self.handlers += [
             (r"/aifarm/info", InfoHandler),
+            (r"/aifarm/static/(.*)", Asset, {"path": str(FOLDER)}),
             (r"/aifarm/api/v2/live", LiveProxy),
             (r"/aifarm/((?:api/v2|models)/.+)", RestProxy),
         ]

@@ -4,13 +4,25 @@ from importlib.metadata import version
 
 import tornado
 from jupyter_server._version import __version__ as jupyter_server_version
-from jupyter_server.base.handlers import APIHandler
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from tornado import web
+from tornado.web import StaticFileHandler
 
 from aifarm_jupyter.proxy import FarmHandler
 
 PROTOCOL = 1
 """Between these handlers and the front end; it grows when one would not understand the other."""
+
+
+class Asset(JupyterHandler, StaticFileHandler):  # type: ignore[misc]
+    """A file of the front end, which is the farm's own dashboard's too."""
+
+    @web.authenticated
+    async def get(self, path: str) -> None:
+        await StaticFileHandler.get(self, path)
+
+    def set_extra_headers(self, path: str) -> None:
+        self.set_header("Cache-Control", "no-cache")
 
 
 class InfoHandler(FarmHandler, APIHandler):  # type: ignore[misc]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ALLOWED = re.compile(r"^(models|api/v2/(tasks|clients|packages|metrics|data|events|system))(/|$)")
+ALLOWED = re.compile(r"^(models|api/v2/(tasks|clients|packages|metrics|data|events|system|token))(/|$)")
 """What is passed on, by the first parts of its path."""
 
 ASKED = ("Accept", "Content-Type", "Idempotency-Key", "Range", "X-API-Version", "If-None-Match")
@@ -82,7 +82,6 @@ class FarmHandler(ExtensionHandlerMixin):  # type: ignore[misc]
         if not allowed:
             raise web.HTTPError(403, f"You may not {action} {resource}.")
 
-
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """In the farm's envelope, so that a page reads one kind of error."""
         raised = kwargs.get("exc_info", (None, None, None))[1]
@@ -108,7 +107,9 @@ class RestProxy(FarmHandler, APIHandler):
         method = self.request.method or "GET"
         await self.authorize(ACTIONS.get(method, "write"), f"aifarm:{found[2] or found[1]}")
         address = self.address
-        headers = {name: self.request.headers[name] for name in ASKED if name in self.request.headers}
+        headers = {
+            name: self.request.headers[name] for name in ASKED if name in self.request.headers
+        }
         headers["Authorization"] = f"Bearer {address.token}"
         query = f"?{self.request.query}" if self.request.query else ""
         client: httpx.AsyncClient = self.extension.client

@@ -1,0 +1,106 @@
+/**
+ * A farm, as a page sees it: its REST API, and one live socket that everything on the page shares.
+ *
+ * @typedef {import("./types").Task} Task
+ * @typedef {import("./types").Client} Client
+ */
+
+import { Feed } from "./feed.js";
+
+/** What the farm refused, or could not be reached for. `field`: of the request, where it says. */
+export class FarmError extends Error {
+  /**
+   * @param {string} message @param {string} code @param {number} status
+   * @param {Record<string, any>} [details]
+   */
+  constructor(message, code, status, details = {}) {
+    super(message);
+    this.code = code;
+    this.status = status;
+    this.details = details;
+  }
+}
+
+export class Farm {
+  /**
+   * @param {object} options
+   * @param {string} options.base the farm's address, with no slash at its end
+   * @param {Record<string, string>} [options.headers] what each request carries
+   * @param {(url: string, init: RequestInit) => Promise<Response>} [options.fetch] the host's own
+   * @param {boolean} [options.readonly] nothing may be changed
+   */
+  constructor({ base, headers = {}, fetch = (url, init) => window.fetch(url, init), readonly = false }) {
+    this.base = base;
+    this.readonly = readonly;
+    this._headers = headers;
+    this._send = fetch;
+    this.feed = new Feed(`${base}/api/v2/live`.replace(/^http/, "ws"));
+  }
+
+  /** @param {string} path @param {Record<string, any>} [query] @returns {Promise<any>} */
+  get(path, query) {
+    return this.send("GET", path + search(query));
+  }
+
+  /**
+   * The answer's JSON, null for an empty one. Raises FarmError.
+   * @param {string} method @param {string} path under /api/v2 @param {any} [body]
+   * @param {Record<string, string>} [headers]
+   * @returns {Promise<any>}
+   */
+  async send(method, path, body, headers) {
+    const answer = await this._fetch(method, path, body, headers);
+    return answer.status === 204 ? null : answer.json();
+  }
+
+  /** @param {string} path @param {Record<string, any>} [query] @returns {Promise<string>} */
+  async text(path, query) {
+    return (await this._fetch("GET", path + search(query))).text();
+  }
+
+  /** Where a browser downloads something by itself. @param {string} path as the API gives it */
+  link(path) {
+    return this.base + path;
+  }
+
+  /** @param {string} method @param {string} path @param {any} [body] @param {Record<string, string>} [more] */
+  async _fetch(method, path, body, more) {
+    /** @type {Record<string, string>} */
+    const headers = { Accept: "application/json, text/plain", ...this._headers, ...more };
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    let answer;
+    try {
+      answer = await this._send(`${this.base}/api/v2${path}`, {
+        method,
+        headers,
+        body: body === undefined ? undefined : JSON.stringify(body),
+        credentials: "same-origin",
+      });
+    } catch {
+      throw new FarmError("The farm does not answer.", "UNREACHABLE", 0);
+    }
+    if (answer.ok) return answer;
+    let told = null;
+    try {
+      told = (await answer.json()).error;
+    } catch {
+      // not ours: a proxy's page, perhaps
+    }
+    throw new FarmError(
+      told?.message ?? `The farm answered ${answer.status}.`,
+      told?.code ?? "UNKNOWN",
+      answer.status,
+      told?.details,
+    );
+  }
+}
+
+/** @param {Record<string, any>} [query] */
+function search(query) {
+  const params = new URLSearchParams();
+  for (const [name, value] of Object.entries(query ?? {}))
+    for (const one of Array.isArray(value) ? value : [value])
+      if (one !== null && one !== undefined && one !== "") params.append(name, String(one));
+  const text = params.toString();
+  return text ? `?${text}` : "";
+}

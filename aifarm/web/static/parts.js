@@ -1,0 +1,110 @@
+/** Small pieces that several views show alike. */
+
+import { fill, h } from "./dom.js";
+import * as format from "./format.js";
+
+/** @param {string} status */
+export function badge(status) {
+  return h("span", { class: `af-badge af-${status}` }, status);
+}
+
+/** @param {number} progress percent @param {string} status */
+export function bar(progress, status) {
+  return h(
+    "div",
+    {
+      class: `af-bar af-${status}`,
+      role: "progressbar",
+      "aria-valuemin": 0,
+      "aria-valuemax": 100,
+      "aria-valuenow": Math.round(progress),
+      "aria-label": `${Math.round(progress)} % done`,
+    },
+    h("div", { style: `width:${Math.min(100, Math.max(0, progress))}%` }),
+  );
+}
+
+/**
+ * A button that waits for what it does, and says beside itself why it could not.
+ * @param {string} label @param {() => Promise<any>} act @param {Record<string, any>} [attributes]
+ */
+export function action(label, act, attributes = {}) {
+  const button = h("button", { type: "button", class: "af-button", ...attributes }, label);
+  button.addEventListener("click", async () => {
+    if (button.getAttribute("aria-busy")) return;
+    button.setAttribute("aria-busy", "true");
+    complain(button, null);
+    try {
+      await act();
+    } catch (error) {
+      complain(button, /** @type {Error} */ (error).message);
+    } finally {
+      button.removeAttribute("aria-busy");
+    }
+  });
+  return button;
+}
+
+/** @param {HTMLElement} button @param {string | null} sentence */
+function complain(button, sentence) {
+  const row = button.closest(".af-actions") ?? button.parentElement;
+  row?.querySelector(".af-complaint")?.remove();
+  if (sentence) row?.append(h("p", { class: "af-complaint", role: "alert" }, sentence));
+}
+
+/** What stands where there is nothing yet. @param {string} title @param {...any} rest */
+export function empty(title, ...rest) {
+  return h("div", { class: "af-nothing" }, h("p", { class: "af-nothing-title" }, title), rest);
+}
+
+/** @param {Error} error @param {() => void} again */
+export function failed(error, again) {
+  return h(
+    "div",
+    { class: "af-error", role: "alert" },
+    h("p", {}, error.message),
+    h("button", { type: "button", class: "af-button", onclick: again }, "Try again"),
+  );
+}
+
+/** @param {[string, any][]} facts */
+export function facts(facts) {
+  return h(
+    "dl",
+    { class: "af-facts" },
+    facts
+      .filter(([, value]) => value !== null && value !== undefined && value !== "")
+      .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  );
+}
+
+/**
+ * The connection, told where it is not as usual.
+ * @param {import("./farm.js").Farm} farm @param {AbortSignal} signal
+ */
+export function connection(farm, signal) {
+  const line = h("div", { class: "af-connection", role: "status" });
+  const show = () => {
+    const away = farm.feed.state === "away";
+    line.classList.toggle("af-hidden", !away);
+    fill(line, away && ["The farm does not answer; what you see may be old. ", h("button", { type: "button", class: "af-link", onclick: () => farm.feed.retry() }, "Try now")]);
+  };
+  farm.feed.addEventListener("state", show, { signal });
+  show();
+  return line;
+}
+
+/** Name and title of a task. @param {import("./types").Task} task */
+export function label(task) {
+  return task.title ?? `${task.name}${task.version ? ` ${task.version}` : ""}`;
+}
+
+/** @param {import("./types").Task} task */
+export function timing(task) {
+  if (task.ended_at && task.started_at)
+    return `took ${format.duration((Date.parse(task.ended_at) - Date.parse(task.started_at)) / 1000)}`;
+  const left = format.remaining(task);
+  if (left !== null) return `${format.duration(left)} left`;
+  if (task.started_at) return `started ${format.ago(task.started_at)}`;
+  return `submitted ${format.ago(task.created_at)}`;
+}
