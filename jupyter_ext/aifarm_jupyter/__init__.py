@@ -1,11 +1,21 @@
 """AI Farm in JupyterLab: a server extension, widgets, and a panel."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aifarm_jupyter.extension import AIFarm
+    from aifarm_jupyter.widgets import FarmView, RunsTable, TaskMonitor
+
+__all__ = ["TaskMonitor", "RunsTable", "FarmView"]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Widgets load with their first use: a Jupyter server has none of its own."""
+    if name not in __all__:
+        raise AttributeError(f"module 'aifarm_jupyter' has no attribute {name!r}")
+    return getattr(import_module("aifarm_jupyter.widgets"), name)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:

@@ -2,11 +2,11 @@
  * The door to JupyterLab: a federated module written by hand, with no build.
  *
  * Lab loads this file as a script and asks the container below for "./extension". What Lab shares
- * (Lumino, its own packages) comes from its share scope; everything else is an ES module beside
- * this file or of the farm's front end.
+ * (Lumino, its own packages) comes from its share scope, everything else from the farm's front end,
+ * which the server extension serves: this file is copied at installation, and nothing else is.
  */
 (() => {
-  const here = new URL(".", document.currentScript.src);
+  const { baseUrl } = JSON.parse(document.getElementById("jupyter-config-data").textContent);
   let scope = null;
 
   /** A module that Lab shares, in the version that it has. */
@@ -22,7 +22,7 @@
       scope = shareScope;
     },
     get: async () => {
-      const { plugin } = await import(new URL("panel.js", here).href);
+      const { plugin } = await import(new URL(`${baseUrl}aifarm/static/lab.js`, location.href).href);
       const made = await plugin(shared);
       return () => ({ __esModule: true, default: made });
     },

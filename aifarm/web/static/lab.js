@@ -1,5 +1,13 @@
 /** AI Farm in JupyterLab: a panel on the left, runs and tasks in the main area, commands, toasts. */
 
+import { diagnosticsView } from "./diagnostics.js";
+import { fill, h } from "./dom.js";
+import { Farm } from "./farm.js";
+import * as format from "./format.js";
+import { panelView } from "./panel.js";
+import { runsView } from "./runs.js";
+import { taskView } from "./task.js";
+
 const PROTOCOL = 1; // as `aifarm_jupyter.info` has it
 
 const IDS = {
@@ -33,9 +41,9 @@ export async function plugin(shared) {
     activate: async (app, shell, palette, launcher, restorer) => {
       const settings = ServerConnection.makeSettings();
       const root = `${settings.baseUrl}aifarm`;
-      const front = await modules(root);
-      const { h, fill } = front.dom;
-      const farm = new front.farm.Farm({
+      for (const sheet of ["vendor/uplot.css", "style.css"])
+        document.head.append(h("link", { rel: "stylesheet", href: `${root}/static/${sheet}` }));
+      const farm = new Farm({
         base: root,
         // Lab would else put the time behind each address, which the farm does not know.
         fetch: (/** @type {string} */ url, /** @type {RequestInit} */ init) =>
@@ -79,7 +87,7 @@ export async function plugin(shared) {
         label: (/** @type {any} */ args) => (args.isLauncher ? "Runs" : "AI Farm: Runs"),
         caption: "All tasks of the farm: find, sort, compare",
         icon,
-        execute: () => open("aifarm-runs", "Runs", (signal) => front.runs.runsView(farm, signal, { onopen: openTask })),
+        execute: () => open("aifarm-runs", "Runs", (signal) => runsView(farm, signal, { onopen: openTask })),
       });
       commands.addCommand(IDS.task, {
         label: "AI Farm: Open a Task…",
@@ -88,7 +96,7 @@ export async function plugin(shared) {
           const id = args.id ?? (await asked("Open a task"));
           if (!id) return;
           const known = farm.feed.tasks.get(id);
-          open(`aifarm-task-${id}`, known?.title ?? known?.name ?? front.format.short(id), (signal) => front.task.taskView(farm, id, signal, { onretry: openTask }));
+          open(`aifarm-task-${id}`, known?.title ?? known?.name ?? format.short(id), (signal) => taskView(farm, id, signal, { onretry: openTask }));
         },
       });
       for (const [command, words, status] of /** @type {const} */ ([
@@ -111,19 +119,19 @@ export async function plugin(shared) {
       commands.addCommand(IDS.diagnostics, {
         label: "AI Farm: Diagnostics",
         caption: "Versions on both sides, the connection, agents",
-        execute: () => open("aifarm-diagnostics", "AI Farm: Diagnostics", (signal) => front.diagnostics.diagnosticsView(farm, signal, { info: () => info(), lab: app.version, protocol: PROTOCOL })),
+        execute: () => open("aifarm-diagnostics", "AI Farm: Diagnostics", (signal) => diagnosticsView(farm, signal, { info: () => info(), lab: app.version, protocol: PROTOCOL })),
       });
       for (const command of Object.values(IDS)) palette?.addItem({ command, category: "AI Farm" });
       launcher?.add({ command: IDS.runs, category: "AI Farm", rank: 0, args: { isLauncher: true } });
 
       /** The id of a task that is not over, chosen from a list. @param {string} title */
       async function asked(title) {
-        const going = [...farm.feed.tasks.values()].filter((task) => !front.format.FINAL.has(task.status));
+        const going = [...farm.feed.tasks.values()].filter((task) => !format.FINAL.has(task.status));
         if (!going.length) {
           Notification.info("No task runs or waits.", { autoClose: 3000 });
           return null;
         }
-        const items = going.map((task) => `${task.title ?? task.name} · ${task.status} · ${front.format.short(task.id)}`);
+        const items = going.map((task) => `${task.title ?? task.name} · ${task.status} · ${format.short(task.id)}`);
         const { value } = await InputDialog.getItem({ title, items });
         return value === null ? null : (going[items.indexOf(value)]?.id ?? null);
       }
@@ -136,7 +144,7 @@ export async function plugin(shared) {
 
       // ---------------------------------------------------------------- the panel
 
-      const panel = widget((signal) => front.panel.panelView(farm, signal, { onopen: openTask, run: (/** @type {string} */ id) => commands.execute(id), ids: IDS, info }));
+      const panel = widget((signal) => panelView(farm, signal, { onopen: openTask, run: (/** @type {string} */ id) => commands.execute(id), ids: IDS, info }));
       panel.id = "aifarm-panel";
       panel.title.icon = icon;
       panel.title.caption = "AI Farm";
@@ -159,7 +167,7 @@ export async function plugin(shared) {
         const task = event.detail;
         const before = states.get(task.id);
         states.set(task.id, task.status);
-        if (task.submitter !== me || !before || before === task.status || !front.format.FINAL.has(task.status)) return;
+        if (task.submitter !== me || !before || before === task.status || !format.FINAL.has(task.status)) return;
         const words = `${task.title ?? task.name} ${task.status}${task.message ? `: ${task.message}` : ""}`;
         const actions = [{ label: "Show", callback: () => openTask(task.id) }];
         if (task.status === "failed") Notification.error(words, { actions, autoClose: false });
@@ -167,17 +175,4 @@ export async function plugin(shared) {
       });
     },
   };
-}
-
-/** The farm's front end, from this server. @param {string} root */
-async function modules(root) {
-  for (const sheet of ["vendor/uplot.css", "style.css"]) {
-    const link = document.createElement("link");
-    link.rel = "stylesheet";
-    link.href = `${root}/static/${sheet}`;
-    document.head.append(link);
-  }
-  const names = ["dom", "farm", "format", "panel", "runs", "task", "diagnostics"];
-  const loaded = await Promise.all(names.map((name) => import(`${root}/static/${name}.js`)));
-  return Object.fromEntries(names.map((name, index) => [name, loaded[index]]));
 }
