@@ -4,9 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aifarm_jupyter.form import SubmitForm
     from aifarm_jupyter.widgets import FarmView, RunsTable, TaskMonitor
 
-__all__ = ["TaskMonitor", "RunsTable", "FarmView"]
+__all__ = ["SubmitForm", "TaskMonitor", "RunsTable", "FarmView"]
 
 __version__ = "0.1.0"
 
@@ -15,7 +16,8 @@ def __getattr__(name: str) -> Any:
     """Widgets load with their first use: a Jupyter server has none of its own."""
     if name not in __all__:
         raise AttributeError(f"module 'aifarm_jupyter' has no attribute {name!r}")
-    return getattr(import_module("aifarm_jupyter.widgets"), name)
+    module = "form" if name == "SubmitForm" else "widgets"
+    return getattr(import_module(f"aifarm_jupyter.{module}"), name)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ALLOWED = re.compile(r"^(models|api/v2/(tasks|clients|packages|metrics|data|events|system|token))(/|$)")
+ALLOWED = re.compile(
+    r"^(models|api/v2/(tasks|clients|packages|metrics|data|events|system|token))(/|$)"
+)
 """What is passed on, by the first parts of its path."""
 
 ASKED = ("Accept", "Content-Type", "Idempotency-Key", "Range", "X-API-Version", "If-None-Match")

@@ -59,7 +59,9 @@ def runs(tasks: Iterable[Task]) -> str:
         )
         for one in tasks
     ]
-    return _table(("task", "state", "progress", "submitter", "id"), rows) if rows else "No task yet."
+    return (
+        _table(("task", "state", "progress", "submitter", "id"), rows) if rows else "No task yet."
+    )
 
 
 def farm(farm: Farm) -> str:
