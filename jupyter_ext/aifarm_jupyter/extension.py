@@ -68,12 +68,7 @@ class AIFarm(ExtensionApp):
         address = self.farm.address
         elsewhere = address is not None and not address.on_loopback
         self.client = httpx.AsyncClient(timeout=60.0, trust_env=elsewhere)
-        folder = Path(jupyter_runtime_dir())
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.farm_file = folder / f"aifarm-{os.getpid()}.json"
-        # Kernels inherit it; it names a file, and only that file holds the token's place.
-        os.environ[FARM_FILE_VARIABLE] = str(self.farm_file)
-        self.tell_kernels()
+        self._begin_telling()
         self.farm.start()
 
     async def stop_extension(self) -> None:
@@ -89,6 +84,14 @@ class AIFarm(ExtensionApp):
         if self.farm.state != "leading":
             return None
         return {"farm": "leads the farm of this machine"}
+
+    def _begin_telling(self) -> None:
+        folder = Path(jupyter_runtime_dir())
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.farm_file = folder / f"aifarm-{os.getpid()}.json"
+        # Kernels inherit it; it names a file, and only that file holds the token's place.
+        os.environ[FARM_FILE_VARIABLE] = str(self.farm_file)
+        self.tell_kernels()
 
     def tell_kernels(self) -> None:
         """Writes where the farm is, for the kernels of this server; from any thread."""

@@ -61,18 +61,13 @@ class SubmitForm(w.VBox):
     def _parts(self) -> w.Widget:
         parts = []
         for group in GROUPS:
-            rows = [
-                w.VBox(
-                    [_row(one.label, self._inputs[one.name], one.hint), self._complaint(one.name)]
-                )
-                for one in FIELDS
-                if one.group == group
-            ]
+            rows = []
+            for one in FIELDS:
+                if one.group == group:
+                    row = _row(one.label, self._inputs[one.name], one.hint)
+                    rows.append(w.VBox([row, self._complaints[one.name]]))
             parts.append(w.VBox(rows))
         return w.Tab(parts, titles=GROUPS)
-
-    def _complaint(self, name: str) -> w.HTML:
-        return self._complaints[name]
 
     def _foot(self) -> w.Widget:
         call = w.Accordion([self._call], titles=("The same in Python",))

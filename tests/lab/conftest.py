@@ -58,7 +58,9 @@ class Lab:
 
     def start(self, *options: str) -> None:
         """Returns once it answers and its farm is there."""
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("AIFARM", "JUPYTER", "XDG"))}
+        env = {
+            k: v for k, v in os.environ.items() if not k.startswith(("AIFARM", "JUPYTER", "XDG"))
+        }
         command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser"]
         flags = [
             f"--ServerApp.port={self.port}",

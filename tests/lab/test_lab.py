@@ -60,9 +60,7 @@ def test_the_panel_shows_the_machines_and_opens_a_task(lab: Lab, page: Page) -> 
         task.wait(timeout=60)
 
 
-def test_a_task_is_watched_and_held_while_its_kernel_is_busy_and_gone(
-    lab: Lab, page: Page
-) -> None:
+def test_a_task_is_watched_and_held_while_its_kernel_is_busy_and_gone(lab: Lab, page: Page) -> None:
     lab.notebook(
         "watch.ipynb",
         "import aifarm, time\nfrom aifarm_jupyter import TaskMonitor\nfarm = aifarm.connect()",
