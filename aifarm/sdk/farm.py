@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 from uuid import uuid4
 
 from aifarm.packages import Kind
@@ -23,7 +23,7 @@ from aifarm.sdk.frames import TaskList
 from aifarm.sdk.http import Http
 from aifarm.sdk.notebook import Notebook, try_out
 from aifarm.sdk.putting import put
-from aifarm.sdk.runtime import aside
+from aifarm.sdk.runtime import aside, live_view
 from aifarm.sdk.submission import Submission, task_body
 from aifarm.sdk.task import Task
 from aifarm.wire import live, query, requests, rest
@@ -76,6 +76,9 @@ class Farm:
 
     def __repr__(self) -> str:
         return f"<Farm {self.url}>"
+
+    def _repr_mimebundle_(self, **_: object) -> Any:
+        return live_view("FarmView", self)
 
     def __enter__(self) -> "Farm":
         return self

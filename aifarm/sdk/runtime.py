@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from threading import Condition, Thread
 from time import sleep
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["Condition", "aside", "sleep", "spawn", "woken"]
+__all__ = ["Condition", "aside", "live_view", "sleep", "spawn", "woken"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,3 +24,13 @@ def spawn(work: Callable[[], None]) -> None:
 def woken(condition: Condition, timeout: float | None) -> None:
     """Returns when the condition, which the caller holds, is notified, or after `timeout` s."""
     condition.wait(timeout)
+
+
+def live_view(name: str, thing: object) -> Any:
+    """What a notebook shows for `thing`: a view of the Jupyter extension, by its name. None where
+    it is not installed, or nothing but text can be shown: then `repr` counts."""
+    try:
+        from aifarm_jupyter.display import bundle
+    except ImportError:
+        return None
+    return bundle(name, thing)

@@ -22,7 +22,7 @@ from aifarm.sdk.follow import follow_log, read_log, watch
 from aifarm.sdk.frames import History
 from aifarm.sdk.http import Http
 from aifarm.sdk.output import Output
-from aifarm.sdk.runtime import aside
+from aifarm.sdk.runtime import aside, live_view
 from aifarm.sdk.states import FINAL
 from aifarm.sdk.weights import model_weights
 from aifarm.wire import requests, rest
@@ -43,6 +43,9 @@ class Task:
     def __repr__(self) -> str:
         info = self.info
         return f"<Task {info.id} {info.name!r}: {info.status}, {info.progress:.0f} %>"
+
+    def _repr_mimebundle_(self, **_: object) -> Any:
+        return live_view("TaskMonitor", self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Task) and other.id == self.id

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 from uuid import uuid4
 
 from aifarm.packages import Kind
@@ -14,7 +14,7 @@ from aifarm.sdk.aio.events import all_events
 from aifarm.sdk.aio.follow import watch
 from aifarm.sdk.aio.http import AsyncHttp
 from aifarm.sdk.aio.putting import put
-from aifarm.sdk.aio.runtime import aside
+from aifarm.sdk.aio.runtime import aside, live_view
 from aifarm.sdk.aio.task import AsyncTask
 from aifarm.sdk.call import Call, valid
 from aifarm.sdk.choice import chosen
@@ -75,6 +75,9 @@ class AsyncFarm:
 
     def __repr__(self) -> str:
         return f"<Farm {self.url}>"
+
+    def _repr_mimebundle_(self, **_: object) -> Any:
+        return live_view("FarmView", self)
 
     async def __aenter__(self) -> "AsyncFarm":
         return self

@@ -5,7 +5,7 @@ from asyncio import Condition, sleep
 from collections.abc import Callable, Coroutine
 from typing import ParamSpec, TypeVar
 
-__all__ = ["Condition", "aside", "sleep", "spawn", "woken"]
+__all__ = ["Condition", "aside", "live_view", "sleep", "spawn", "woken"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,3 +32,7 @@ async def woken(condition: Condition, timeout: float | None) -> None:
             await condition.wait()
     except TimeoutError:
         pass
+
+
+def live_view(name: str, thing: object) -> None:
+    """None: the views are made for the blocking half, whose calls they use; `repr` counts."""

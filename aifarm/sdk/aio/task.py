@@ -17,7 +17,7 @@ from aifarm.sdk.aio.events import all_events
 from aifarm.sdk.aio.follow import follow_log, read_log, watch
 from aifarm.sdk.aio.http import AsyncHttp
 from aifarm.sdk.aio.output import AsyncOutput
-from aifarm.sdk.aio.runtime import aside
+from aifarm.sdk.aio.runtime import aside, live_view
 from aifarm.sdk.call import exactly, from_body, valid
 from aifarm.sdk.differences import Difference, differences
 from aifarm.sdk.errors import NotFound, TaskFailed
@@ -42,6 +42,9 @@ class AsyncTask:
     def __repr__(self) -> str:
         info = self.info
         return f"<Task {info.id} {info.name!r}: {info.status}, {info.progress:.0f} %>"
+
+    def _repr_mimebundle_(self, **_: object) -> Any:
+        return live_view("TaskMonitor", self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AsyncTask) and other.id == self.id
