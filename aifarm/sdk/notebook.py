@@ -23,7 +23,7 @@ OPTIONAL = ("build_optimizer", "build_scheduler", "loss", "metrics")
 ENTRY = "model.py"
 
 # Magics that run the rest of their cell as if it stood there without them.
-TRANSPARENT = ("%%time", "%%capture", "%%prun")
+TRANSPARENT = ("%%time", "%%capture", "%%prun", "%%farm")
 
 # The kernel's own: a window to draw in, and what a training process never has.
 LEFT_BEHIND = ("MPLBACKEND", "PYTHONSTARTUP", "AIFARM_TOKEN")

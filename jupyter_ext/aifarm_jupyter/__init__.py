@@ -20,6 +20,13 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"aifarm_jupyter.{module}"), name)
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext aifarm_jupyter`: the magics."""
+    from aifarm_jupyter.magics import FarmMagics
+
+    shell.register_magics(FarmMagics)
+
+
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     from aifarm_jupyter.extension import AIFarm
 

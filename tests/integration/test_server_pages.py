@@ -1,0 +1,89 @@
+"""The dashboard's page, and what a browser may do that logged in to it."""
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from integration.running import RunningServer
+
+PAGE = {"X-AIFarm-Page": "1"}
+
+
+@pytest.fixture
+def browser(shared_server: RunningServer) -> httpx.Client:
+    """One that has logged in as a researcher."""
+    token = shared_server.token("researcher")
+    client = httpx.Client(base_url=shared_server.url)
+    answer = client.post("/api/v2/session", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 204
+    return client
+
+
+def live(server: RunningServer, cookie: str, origin: str | None) -> None:
+    """Opens the live socket as a browser does. Raises InvalidStatus."""
+    connect(
+        f"ws://127.0.0.1:{server.port}/api/v2/live",
+        additional_headers={"Cookie": cookie},
+        origin=origin,  # type: ignore[arg-type]
+    ).close()
+
+
+def test_a_browser_gets_a_page_that_loads_nothing_from_elsewhere(
+    shared_server: RunningServer,
+) -> None:
+    page = httpx.get(shared_server.url)
+    assert page.status_code == 200
+    assert page.headers["Content-Type"].startswith("text/html")
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert "https://" not in page.text
+    script = httpx.get(f"{shared_server.url}/static/dashboard.js")
+    assert script.status_code == 200
+    assert "javascript" in script.headers["Content-Type"]
+
+
+@pytest.mark.parametrize("path", ["../app.py", "%2e%2e/app.py", "nothing.js", "..%2fapp.py"])
+def test_nothing_but_the_front_end_is_served(shared_server: RunningServer, path: str) -> None:
+    assert httpx.get(f"{shared_server.url}/static/{path}").status_code in (403, 404)
+
+
+def test_a_log_in_is_a_cookie_that_no_script_can_read(shared_server: RunningServer) -> None:
+    token = shared_server.token("researcher")
+    headers = {"Authorization": f"Bearer {token}"}
+    cookie = httpx.post(f"{shared_server.url}/api/v2/session", headers=headers).headers[
+        "Set-Cookie"
+    ]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    refused = httpx.post(
+        f"{shared_server.url}/api/v2/session", headers={"Authorization": "Bearer wrong"}
+    )
+    assert refused.status_code == 401
+    assert "Set-Cookie" not in refused.headers
+
+
+def test_who_logged_in_reads_and_changes_from_the_farms_own_page(browser: httpx.Client) -> None:
+    assert browser.get("/api/v2/token").json()["role"] == "researcher"
+    body = {"name": "nothing", "version": "1"}
+    assert browser.post("/api/v2/tasks", json=body, headers=PAGE).status_code == 404
+    assert browser.delete("/api/v2/session", headers=PAGE).status_code == 204
+    assert browser.get("/api/v2/token").status_code == 401
+
+
+def test_another_page_can_do_nothing_with_the_cookie(
+    browser: httpx.Client, shared_server: RunningServer
+) -> None:
+    body = {"name": "nothing", "version": "1"}
+    assert browser.post("/api/v2/tasks", json=body).status_code == 401
+    foreign = {"Origin": "https://elsewhere.example"}
+    assert browser.get("/api/v2/tasks", headers=foreign).status_code == 401
+    assert browser.post("/api/v2/tasks", json=body, headers={**PAGE, **foreign}).status_code == 401
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    live(shared_server, cookie, shared_server.url)
+    for origin in (None, "https://elsewhere.example"):
+        with pytest.raises(InvalidStatus) as refused:
+            live(shared_server, cookie, origin)
+        assert refused.value.response.status_code in (401, 403)
