@@ -33,11 +33,20 @@ PING_SECONDS = 10
 """A peer that does not answer within two of them is gone (FAULTS row 10)."""
 
 
-class Upgrades(PathMatches):
-    """On `/`, what asks for a WebSocket is an agent; anything else is a browser."""
+class ByAgents(PathMatches):
+    """A path, where a WebSocket is asked for."""
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         return super().match(request) if "Upgrade" in request.headers else None
+
+
+class ByBrowsers(PathMatches):
+    """A path, where its page is asked for."""
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        if "Upgrade" in request.headers or request.method not in ("GET", "HEAD"):
+            return None
+        return super().match(request)
 
 
 def application(host: Host) -> Application:
@@ -45,8 +54,8 @@ def application(host: Host) -> Application:
     arguments = {"host": host}
     return Application(
         [
-            Rule(Upgrades("/$"), AgentSocket, arguments),
-            ("/()", Asset, {**arguments, "default_filename": "index.html"}),
+            Rule(ByAgents("/$"), AgentSocket, arguments),
+            Rule(ByBrowsers("/()$"), Asset, {**arguments, "default_filename": "index.html"}),
             (r"/static/(.*)", Asset, arguments),
             (pattern("/api/v2/live"), LiveSocket, arguments),
             *handlers(ROUTES, host),

@@ -183,7 +183,6 @@ def test_statuses_repeat_are_final_and_are_one_of_three(farm: httpx.Client) -> N
         ("GET", "/api/tasks?limit=0", 400),
         ("GET", "/api/tasks?page=x", 400),
         ("GET", "/api/tasks?status=flying", 400),
-        ("GET", "/", 404),
     ],
 )
 def test_every_refusal_has_the_envelope(
