@@ -21,7 +21,7 @@ OWN = "default"
 OLDEST = (3, 9)
 PATIENCE = 60.0
 """Seconds that a Python may take to say what it is; a cold network disk takes its time."""
-SECRETS = ("AIFARM_TOKEN",)
+SECRETS = ("AIFARM_TOKEN", "AIFARM_FARM_FILE")
 
 # Torch itself is not imported, which would take seconds: its versions stand in a file of its own.
 PROBE = """

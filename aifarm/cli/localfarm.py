@@ -200,7 +200,7 @@ class LocalFarm:
 
 Popen = subprocess.Popen[bytes]
 
-_PRIVATE = frozenset({"AIFARM_URL", "AIFARM_TOKEN"})
+_PRIVATE = frozenset({"AIFARM_URL", "AIFARM_TOKEN", "AIFARM_FARM_FILE"})
 
 
 def end_on_signals() -> None:

@@ -26,7 +26,7 @@ ENTRY = "model.py"
 TRANSPARENT = ("%%time", "%%capture", "%%prun", "%%farm")
 
 # The kernel's own: a window to draw in, and what a training process never has.
-LEFT_BEHIND = ("MPLBACKEND", "PYTHONSTARTUP", "AIFARM_TOKEN")
+LEFT_BEHIND = ("MPLBACKEND", "PYTHONSTARTUP", "AIFARM_TOKEN", "AIFARM_FARM_FILE")
 
 
 class Notebook(Struct, frozen=True):

@@ -12,8 +12,9 @@ COOKIE = "aifarm_session"
 PAGE_HEADER = "X-AIFarm-Page"
 """A page from elsewhere could send it only after asking, and is never allowed to."""
 
-MAX_AGE = 30 * 86400
-"""Seconds that a browser keeps it; the token may end before."""
+MAX_AGE = 12 * 3600
+"""Seconds that a browser keeps it, a working day: what else is served on the same host, at whatever
+port, is sent it too."""
 
 
 async def log_in(request: Request) -> Response:

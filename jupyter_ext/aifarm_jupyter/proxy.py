@@ -18,6 +18,7 @@ from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
+from tornado.escape import url_unescape
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from websockets.asyncio.client import ClientConnection, connect
@@ -97,14 +98,16 @@ class RestProxy(FarmHandler, APIHandler):
     """One request, passed on and answered piece by piece."""
 
     @web.authenticated
-    async def get(self, path: str) -> None:
-        await self._pass_on(path)
+    async def get(self, _: str) -> None:
+        # As it came: decoded and put together again it might name another place.
+        await self._pass_on(self.request.path[len(self.base_url) + len("aifarm/") :])
 
     head = post = put = patch = delete = get
 
     async def _pass_on(self, path: str) -> None:
         found = ALLOWED.match(path)
-        if found is None:
+        components = url_unescape(path, plus=False).split("/")
+        if found is None or any(one in ("", ".", "..") for one in components):
             raise web.HTTPError(404)
         method = self.request.method or "GET"
         await self.authorize(ACTIONS.get(method, "write"), f"aifarm:{found[2] or found[1]}")
@@ -115,7 +118,8 @@ class RestProxy(FarmHandler, APIHandler):
         headers["Authorization"] = f"Bearer {address.token}"
         query = f"?{self.request.query}" if self.request.query else ""
         client: httpx.AsyncClient = self.extension.client
-        url = f"{address.url}/{path}{query}"
+        farm = httpx.URL(address.url)
+        url = farm.copy_with(raw_path=f"{farm.path.rstrip('/')}/{path}{query}".encode())
         try:
             asked = client.build_request(
                 method, url, headers=headers, content=self.request.body or None
