@@ -1,5 +1,7 @@
 """The dashboard's page, and what a browser may do that logged in to it."""
 
+from collections.abc import Iterator
+
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -11,13 +13,13 @@ PAGE = {"X-AIFarm-Page": "1"}
 
 
 @pytest.fixture
-def browser(shared_server: RunningServer) -> httpx.Client:
+def browser(shared_server: RunningServer) -> Iterator[httpx.Client]:
     """One that has logged in as a researcher."""
     token = shared_server.token("researcher")
-    client = httpx.Client(base_url=shared_server.url)
-    answer = client.post("/api/v2/session", headers={"Authorization": f"Bearer {token}"})
-    assert answer.status_code == 204
-    return client
+    with httpx.Client(base_url=shared_server.url) as client:
+        answer = client.post("/api/v2/session", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 204
+        yield client
 
 
 def live(server: RunningServer, cookie: str, origin: str | None) -> None:
