@@ -24,11 +24,10 @@ def browser(shared_server: RunningServer) -> Iterator[httpx.Client]:
 
 def live(server: RunningServer, cookie: str, origin: str | None) -> None:
     """Opens the live socket as a browser does. Raises InvalidStatus."""
-    connect(
-        f"ws://127.0.0.1:{server.port}/api/v2/live",
-        additional_headers={"Cookie": cookie},
-        origin=origin,  # type: ignore[arg-type]
-    ).close()
+    url = f"ws://127.0.0.1:{server.port}/api/v2/live"
+    headers = {"Cookie": cookie}
+    with connect(url, additional_headers=headers, origin=origin):  # type: ignore[arg-type]
+        pass
 
 
 def test_a_browser_gets_a_page_that_loads_nothing_from_elsewhere(
