@@ -1,6 +1,7 @@
 """How the blocking SDK waits, and what it does beside; `aifarm.sdk.aio.runtime` is its twin."""
 
 from collections.abc import Callable
+from importlib import import_module
 from threading import Condition, Thread
 from time import sleep
 from typing import Any, ParamSpec, TypeVar
@@ -30,7 +31,7 @@ def live_view(name: str, thing: object) -> Any:
     """What a notebook shows for `thing`: a view of the Jupyter extension, by its name. None where
     it is not installed, or nothing but text can be shown: then `repr` counts."""
     try:
-        from aifarm_jupyter.display import bundle
+        display = import_module("aifarm_jupyter.display")  # it stands on us, not we on it
     except ImportError:
         return None
-    return bundle(name, thing)
+    return display.bundle(name, thing)
