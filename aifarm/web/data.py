@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from aifarm.app import assignments, data, views
-from aifarm.app.errors import Conflict, InvalidRequest, NotFound
+from aifarm.app.errors import Conflict, NotFound
 from aifarm.app.housekeeping import discard
 from aifarm.app.records import DataRecord
 from aifarm.web.http import File, Request, Response
@@ -81,10 +81,9 @@ async def _verify(request: Request, record: DataRecord) -> None:
     if digest.hexdigest() != record.sha256:
         keys = await request.write(data.give_up(record.sha256, record.putter))
         await request.read(discard, artifacts, keys)
-        raise InvalidRequest(
-            "What was sent does not have the sha256 that was announced: send it again.",
-            field="sha256",
-            expected=record.sha256,
+        raise Conflict(  # the request is in order; what was stored before it is not
+            f"What was sent does not have the sha256 that was announced, {record.sha256}:"
+            " send it again."
         )
 
 
