@@ -1,32 +1,64 @@
-"""One training script under the farm and under torchrun: steps a second at one to three ranks."""
+"""One training loop under the farm and under torchrun: steps a second at one to three ranks.
 
+Both train at the same time, and all ranks of one are frozen while the other's steps are counted,
+by turns of a quarter of a second: what the machine does besides then falls on both alike.
+"""
+
+import mmap
 import os
+import signal
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from aifarm import Farm
 from aifarm.cli.localfarm import LocalFarm
 from bench.farm import WORKSPACE
 from bench.stats import Figure, interval
 
-PAIRS = {1: 15, 2: 15, 3: 5}
+RANKS = (1, 2, 3)
+PAIRS = 200
+TURN = 0.25
+WARM = 40
+"""Steps before the first turn."""
 GOAL = 0.97
+PATIENCE = 120
 
-# Both read the clock after WARM steps: what a start costs is another figure's matter.
+# Each rank says after each step: its process, how many there were, and when, in nanoseconds.
 COMMON = """
+import mmap
 import os
+import struct
+import sys
 import time
 import torch
 from torch import nn
 
-STEPS, WARM = 400, 40
 torch.manual_seed(0)
+torch.set_num_threads(1)
 model = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU())
 model.append(nn.Linear(512, 10))
-samples = [(torch.randn(128, 512), torch.randint(0, 10, (128,))) for _ in range(STEPS)]
+samples = [(torch.randn(128, 512), torch.randint(0, 10, (128,))) for _ in range(100)]
+
+
+class Endless:
+    def __iter__(self):
+        while True:
+            yield from samples
+
+
+with open(f"{sys.argv[1]}/{os.environ.get('RANK', 0)}", "w+b") as file:
+    file.truncate(24)
+    told = mmap.mmap(file.fileno(), 24)
+
+
+def tell(number):
+    struct.pack_into("<qqq", told, 0, os.getpid(), number, time.perf_counter_ns())
 """
 
 BARE = (
@@ -34,21 +66,15 @@ BARE = (
     + """
 import torch.distributed as dist
 
-torch.set_num_threads(1)
 if int(os.environ["WORLD_SIZE"]) > 1:
     dist.init_process_group("gloo")
     model = nn.parallel.DistributedDataParallel(model)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-for number, (x, y) in enumerate(samples):
-    if number == WARM:
-        began = time.perf_counter()
+for number, (x, y) in enumerate(Endless()):
     optimizer.zero_grad()
     nn.functional.cross_entropy(model(x), y).backward()
     optimizer.step()
-if int(os.environ["RANK"]) == 0:
-    print((STEPS - WARM) / (time.perf_counter() - began))
-if dist.is_initialized():
-    dist.destroy_process_group()
+    tell(number)
 """
 )
 
@@ -62,34 +88,106 @@ model = run.parallel(model)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 run.track(model=model, optimizer=optimizer)
 for epoch in run.epochs(1):
-    for number, (x, y) in enumerate(run.batches(samples)):
-        if number == WARM:
-            began = time.perf_counter()
+    for number, (x, y) in enumerate(run.batches(Endless())):
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
         run.report(loss=loss)
-    run.report(steps_per_second=(STEPS - WARM) / (time.perf_counter() - began))
+        tell(number)
 """
 )
 
 
-def _bare(script: Path, ranks: int) -> float:
-    options = ("--standalone", f"--nproc-per-node={ranks}")
-    told = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *options, script],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-    )
-    return float(told.stdout)
+class Told(NamedTuple):
+    pid: int
+    steps: int
+    at: int
 
 
-def _farm(farm: Farm, package: object, ranks: int) -> float:
-    task = farm.submit(package=package, n_clients=ranks, distributed=ranks > 1)
-    return task.wait(timeout=300).metrics_latest["steps_per_second"]
+class Training:
+    """The ranks of one training, which tell of their steps in `folder`."""
+
+    def __init__(self, folder: Path, ranks: int) -> None:
+        self._views = [_view(folder / str(rank)) for rank in range(ranks)]
+        while min(self._told(rank).steps for rank in range(ranks)) < WARM:
+            time.sleep(0.01)
+        self._pids = [self._told(rank).pid for rank in range(ranks)]
+        self._signal(signal.SIGSTOP)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._signal(signal.SIGCONT)
+
+    def turn(self) -> float:
+        """Steps a second of rank 0 in a turn, between its first step and its last."""
+        before = self._told(0)
+        self._signal(signal.SIGCONT)
+        while (first := self._told(0)).steps == before.steps:
+            time.sleep(0.001)
+        time.sleep(TURN)
+        last = self._told(0)
+        self._signal(signal.SIGSTOP)
+        return (last.steps - first.steps) / ((last.at - first.at) / 1e9)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self._pids:
+            os.kill(pid, number)
+
+    def _told(self, rank: int) -> Told:
+        """Read until two readings are the same: it is written meanwhile."""
+        view = self._views[rank]
+        told = None
+        while told != (told := Told(*struct.unpack_from("<qqq", view))):
+            pass
+        return told
+
+
+def _view(path: Path) -> mmap.mmap:
+    """Once it is there."""
+    deadline = time.monotonic() + PATIENCE
+    while not (path.exists() and path.stat().st_size):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path.name} of {path.parent.name} does not train")
+        time.sleep(0.01)
+    with path.open("r+b") as file:
+        return mmap.mmap(file.fileno(), 0)
+
+
+def _compare(farm: Farm, package: object, script: Path, ranks: int) -> list[tuple[float, float]]:
+    """(the farm's, torchrun's) steps a second, turn by turn."""
+    with tempfile.TemporaryDirectory(dir=WORKSPACE) as name:
+        ours, theirs = Path(name).absolute() / "farm", Path(name).absolute() / "bare"
+        ours.mkdir()
+        theirs.mkdir()
+        options = ("--standalone", f"--nproc-per-node={ranks}")
+        bare = subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *options, script, theirs],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            with Training(theirs, ranks) as torchrun:
+                task = farm.submit(
+                    package=package, args=[str(ours)], n_clients=ranks, distributed=ranks > 1
+                )
+                with Training(ours, ranks) as farmed:
+                    pairs = []
+                    for number in range(PAIRS):
+                        if number % 2:  # whichever goes first: by turns
+                            pairs.append((farmed.turn(), torchrun.turn()))
+                        else:
+                            second = torchrun.turn()
+                            pairs.append((farmed.turn(), second))
+                task.stop()
+                task.wait(timeout=PATIENCE)
+        finally:
+            bare.terminate()
+            bare.wait()
+        return pairs
 
 
 def run() -> list[Figure]:
@@ -100,20 +198,13 @@ def run() -> list[Figure]:
         script.write_text(BARE)
         package_folder.mkdir()
         (package_folder / "train.py").write_text(FARM)
-        with LocalFarm(folder / "farm", agents=max(PAIRS)) as local, local.connect() as farm:
+        with LocalFarm(folder / "farm", agents=max(RANKS)) as local, local.connect() as farm:
             package = farm.publish(package_folder, "loop", kind="script", entry="train.py")
-            for ranks, pairs in PAIRS.items():
-                bare, ratios = [], []
-                for number in range(pairs + 1):
-                    # Whichever goes first has the colder machine: by turns.
-                    if number % 2:
-                        ours, theirs = _farm(farm, package, ranks), _bare(script, ranks)
-                    else:
-                        theirs, ours = _bare(script, ranks), _farm(farm, package, ranks)
-                    if number:  # the first pair starts the warm processes
-                        bare.append(theirs)
-                        ratios.append(ours / theirs)
+            for ranks in RANKS:
+                pairs = _compare(farm, package, script, ranks)
+                ratios = [ours / theirs for ours, theirs in pairs]
                 low, high = interval(ratios)
+                bare = statistics.median(theirs for _, theirs in pairs)
                 asked = ranks < 3
                 figures.append(
                     Figure(
@@ -123,7 +214,7 @@ def run() -> list[Figure]:
                         f"ratio, 95 % in {low:.3f}..{high:.3f}",
                         f"lower bound >= {GOAL}" if asked else "",
                         low >= GOAL if asked else None,
-                        f"{pairs} pairs; torchrun {statistics.median(bare):.0f} steps/s",
+                        f"{PAIRS} turns each; torchrun {bare:.0f} steps/s",
                     )
                 )
     return figures
