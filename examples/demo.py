@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from aifarm import AIFarmError, Farm, Task
-from aifarm.cli.localfarm import PORT, LocalFarm, end_on_signals
+from aifarm.local.farm import PORT, LocalFarm, end_on_signals
 from aifarm.cli.progress import follow
 
 HERE = Path(__file__).resolve().parent

@@ -118,16 +118,16 @@ def dev(agents: int, port: int | None, data_dir: Path) -> int:
     It is a server and some agents. Your other programs find it by themselves: aifarm.connect()
     needs no URL and no token.
     """
-    from aifarm.cli import localfarm
+    from aifarm.local.farm import PORT, LocalFarm, end_on_signals, port_is_free
 
-    if port and not localfarm.port_is_free(port):
+    if port and not port_is_free(port):
         raise click.UsageError(f"Port {port} is taken: choose another, or leave --port out.")
-    localfarm.end_on_signals()
-    farm = localfarm.LocalFarm(data_dir, agents=agents, port=port)
+    end_on_signals()
+    farm = LocalFarm(data_dir, agents=agents, port=port)
     click.echo(f"Starting a server and {_count(agents, 'agent')} in {farm.data_dir} …")
     with farm:
-        if not port and farm.port != localfarm.PORT:
-            click.echo(f"Port {localfarm.PORT} is taken, so this farm uses {farm.port}.")
+        if not port and farm.port != PORT:
+            click.echo(f"Port {PORT} is taken, so this farm uses {farm.port}.")
         click.echo(_welcome(farm.url, farm.token_file, farm.logs, data_dir))
         try:
             while not (problem := farm.problem()):

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import httpx
 
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 from aifarm.sdk import AIFarmError, connect
 from aifarm.sdk.config import FARM_FILE, Address, from_farm_file, read_token
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from aifarm import Farm
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 from bench.farm import WORKSPACE
 from bench.stats import Figure, interval
 

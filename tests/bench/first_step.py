@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aifarm import Farm
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 from bench import peers
 from bench.farm import WORKSPACE
 from bench.stats import Figure, interval

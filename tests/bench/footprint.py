@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 from bench.stats import Figure
 
 IMPORT = (

@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 from bench.farm import WORKSPACE
 from bench.stats import Figure, percentile
 

@@ -12,7 +12,7 @@ from time import sleep, time
 import psutil
 
 from aifarm import Farm, Task
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 from bench.farm import WORKSPACE
 from bench.first_step import MODEL
 from bench.stats import Figure

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aifarm import Farm
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 
 # Times of a lab's farm are minutes; a test's are seconds.
 HASTY = ("--lease", "3", "--heartbeat", "0.5", "--reattach", "8")

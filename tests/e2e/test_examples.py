@@ -14,7 +14,7 @@ from ipykernel.kernelspec import write_kernel_spec
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 from aifarm.sdk.config import read_token
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from aifarm import Farm, Task
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 from aifarm.wire.live import Happened
 from e2e.packages import COUNTING, SLOW
 

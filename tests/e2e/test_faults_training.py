@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from aifarm import Farm, Task
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 from e2e.packages import SLOW
 from e2e.test_faults import kill_tree, steps, story, until_checkpoint
 

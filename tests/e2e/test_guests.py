@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from aifarm import Farm, Task
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 
 GUESTS = Path(__file__).parents[2] / "examples" / "guests"
 

@@ -11,7 +11,7 @@ import torch
 
 import aifarm
 from aifarm import Farm, Task
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 from e2e.conftest import HASTY
 
 SITE = Path(torch.__file__).parents[1]

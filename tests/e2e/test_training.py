@@ -10,7 +10,7 @@ from torch import nn
 
 import aifarm
 from aifarm import Farm
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 from e2e.packages import (
     COUNTING,
     NO_FORWARD,

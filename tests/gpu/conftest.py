@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from aifarm import Farm
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 
 GPUS = torch.cuda.device_count() if torch.cuda.is_available() else 0
 

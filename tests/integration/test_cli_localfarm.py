@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import aifarm
-from aifarm.cli.localfarm import LocalFarm
+from aifarm.local.farm import LocalFarm
 from aifarm.sdk import AIFarmError
 from integration.running import free_port
 

@@ -29,10 +29,11 @@ GRACE = 5.0
 class LocalFarm:
     """A farm in `data_dir`, up from `start()` to `stop()`, or in a `with` block.
 
-    `port` None: 8765, or a free one where that is taken. The processes end with this one, even
-    when it is killed: the kernel ties them to the thread that calls `start`, so let that be one
-    that stays. What they write goes to `data_dir`/logs. Where the farm is `lasting`, what trains
-    goes on without it, and its next start takes that up.
+    `port` None: `preferred`, or a free one where that is taken. The processes end with this one,
+    even when it is killed: the kernel ties them to the thread that calls `start`, so let that be
+    one that stays. What they write goes to `data_dir`/logs. Where the farm is `lasting`, what
+    trains goes on without it, and its next start takes that up. The server and the agents, but
+    nothing that these start, keep the descriptor `held` open for as long as they live.
     """
 
     def __init__(
@@ -41,19 +42,22 @@ class LocalFarm:
         *,
         agents: int = 2,
         port: int | None = None,
+        preferred: int = PORT,
         server_options: Sequence[str] = (),
         lasting: bool = False,
+        held: int | None = None,
     ) -> None:
         self.data_dir = Path(data_dir).resolve()
         self.names = [f"agent-{number}" for number in range(1, agents + 1)]
         self._choose_port = port is None
-        self.port = port or free_port(PORT)
+        self.port = port or free_port(preferred)
         self.token_file = self.data_dir / "server" / "admin-token"
         self.logs = self.data_dir / "logs"
         self.server: subprocess.Popen[bytes] | None = None
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
         self._server_options = server_options
         self._lasting = lasting
+        self._held = () if held is None else (held,)
 
     @property
     def url(self) -> str:
@@ -156,6 +160,7 @@ class LocalFarm:
                 stdout=log,
                 stderr=log,
                 env=environ,
+                pass_fds=self._held,
                 # Ctrl-C in a terminal reaches every process of the group: they end in our order.
                 start_new_session=True,
             )

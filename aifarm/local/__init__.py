@@ -1,0 +1,1 @@
+"""A farm on this machine, for whoever wants one: `aifarm dev`, the demo, a Jupyter server."""
