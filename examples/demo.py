@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from aifarm import AIFarmError, Farm, Task
-from aifarm.local.farm import PORT, LocalFarm, end_on_signals
 from aifarm.cli.progress import follow
+from aifarm.local.farm import PORT, LocalFarm, end_on_signals
 
 HERE = Path(__file__).resolve().parent
 DIGITS = HERE / "digits"

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from aifarm.sdk import AIFarmError, Farm, FarmUnreachable, connect
-from aifarm.sdk.config import read_token
+from aifarm.sdk.config import read_token, write_private
 
 logger = logging.getLogger(__name__)
 
@@ -189,8 +189,7 @@ class LocalFarm:
         path = self.data_dir / "agent-token"
         if not path.exists():
             token = farm.create_token("local agents", "agent").token
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(f"{token}\n")
+            write_private(path, f"{token}\n".encode())
         return path
 
     def _all_joined(self, farm: Farm) -> bool:

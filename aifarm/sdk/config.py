@@ -54,10 +54,11 @@ class Address(Struct):
 
 class FarmFile(Struct, frozen=True):
     """`farm.json`, which a server keeps in its data folder while it runs: where programs of the
-    same user on this machine find it."""
+    same user on this machine find it. `url` may be several, with spaces between."""
 
     url: str
     token_file: str
+    allow_plaintext: bool = False
 
 
 class _ConfigFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -201,7 +202,8 @@ def _from_farm_file(path: Path) -> Iterator[Source]:
     """A farm that ran here and left its file behind is named all the same: connecting tells."""
     try:
         farm = msgspec.json.decode(path.read_bytes(), type=FarmFile)
-        yield Source(str(path), farm.url, read_token(Path(farm.token_file)))
+        token = read_token(Path(farm.token_file))
+        yield Source(str(path), farm.url, token, farm.allow_plaintext)
     except (OSError, msgspec.DecodeError, InvalidRequest):
         return
 
@@ -225,11 +227,19 @@ def read_token(path: Path) -> str:
     return token
 
 
-def write_farm_file(path: Path, url: str, token_file: Path) -> Path:
+def write_farm_file(
+    path: Path, url: str, token_file: Path, *, allow_plaintext: bool = False
+) -> Path:
     """Lets other programs of this user find a farm; mode 0600."""
-    fresh = path.with_suffix(".new")
+    told = FarmFile(url, str(token_file.resolve()), allow_plaintext)
+    return write_private(path, msgspec.json.encode(told))
+
+
+def write_private(path: Path, content: bytes) -> Path:
+    """Puts `content` in the place of what `path` holds, at once; mode 0600."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     fresh.unlink(missing_ok=True)
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(FarmFile(url, str(token_file.resolve()))))
+        file.write(content)
     fresh.replace(path)
     return path

@@ -29,9 +29,10 @@ def woken(condition: Condition, timeout: float | None) -> None:
 
 def live_view(name: str, thing: object) -> Any:
     """What a notebook shows for `thing`: a view of the Jupyter extension, by its name. None where
-    it is not installed, or nothing but text can be shown: then `repr` counts."""
+    it, or what it draws with, is not installed, or nothing but text can be shown: then `repr`
+    counts."""
     try:
         display = import_module("aifarm_jupyter.display")  # it stands on us, not we on it
+        return display.bundle(name, thing)
     except ImportError:
         return None
-    return display.bundle(name, thing)

@@ -1,40 +1,28 @@
 """The farm's REST and live feed under Jupyter's own address, with Jupyter's own log-in.
 
-The farm's token stays on this side. What passes is an allowlist; the agents' socket, tokens and
-the farm's own pages are not on it.
+The farm's token stays on this side, and Jupyter's on the other.
 """
 
 import asyncio
-import http
-import json
 import logging
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
 import httpx
 from jupyter_server.auth.decorator import ws_authenticated
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
-from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
-from tornado.escape import url_unescape
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from aifarm.sdk.config import Address
-
-if TYPE_CHECKING:
-    from aifarm_jupyter.extension import AIFarm
+from aifarm_jupyter.actions import asked
+from aifarm_jupyter.handler import FarmHandler
 
 log = logging.getLogger(__name__)
-
-ALLOWED = re.compile(
-    r"^(models|api/v2/(tasks|clients|packages|metrics|data|events|system|token))(/|$)"
-)
-"""What is passed on, by the first parts of its path."""
 
 ASKED = ("Accept", "Content-Type", "Idempotency-Key", "Range", "X-API-Version", "If-None-Match")
 ANSWERED = (
@@ -44,7 +32,6 @@ ANSWERED = (
     "Content-Range",
     "Accept-Ranges",
     "ETag",
-    "Link",
     "Retry-After",
     "X-API-Version",
     "X-Total-Count",
@@ -53,45 +40,11 @@ ANSWERED = (
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",
 )
-ACTIONS = {"GET": "read", "HEAD": "read"}
-"""What Jupyter's authorizer is asked; everything else is "write"."""
+JUPYTERS = frozenset({"token", "_xsrf", "no_track_activity"})
+"""Of a query, what is Jupyter's own: the farm does not know it, and is not to see the token."""
 
 MAX_MESSAGE = 8 << 20
 PING_SECONDS = 10.0
-
-
-class FarmHandler(ExtensionHandlerMixin):  # type: ignore[misc]
-    """Common to both: the extension, its farm, and what the authorizer is asked."""
-
-    @property
-    def extension(self) -> "AIFarm":
-        app: AIFarm = self.settings["aifarm"]
-        return app
-
-    @property
-    def address(self) -> Address:
-        """Raises the 503 that says why there is no farm."""
-        found = self.extension.farm.address
-        if found is None:
-            reason = self.extension.farm.problem or "The farm is starting."
-            raise web.HTTPError(503, reason)
-        return found
-
-    async def authorize(self, action: str, resource: str) -> None:
-        """Raises 403. Asked directly: the decorator would keep the first subclass's resource."""
-        allowed = self.authorizer.is_authorized(self, self.current_user, action, resource)
-        if asyncio.iscoroutine(allowed):
-            allowed = await allowed
-        if not allowed:
-            raise web.HTTPError(403, f"You may not {action} {resource}.")
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """In the farm's envelope, so that a page reads one kind of error."""
-        raised = kwargs.get("exc_info", (None, None, None))[1]
-        message = getattr(raised, "log_message", None) or http.HTTPStatus(status_code).phrase
-        code = {404: "NOT_FOUND", 403: "FORBIDDEN", 503: "SERVICE_UNAVAILABLE"}.get(status_code)
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps({"error": {"code": code or "JUPYTER", "message": message}}))
 
 
 class RestProxy(FarmHandler, APIHandler):
@@ -100,33 +53,13 @@ class RestProxy(FarmHandler, APIHandler):
     @web.authenticated
     async def get(self, _: str) -> None:
         # As it came: decoded and put together again it might name another place.
-        await self._pass_on(self.request.path[len(self.base_url) + len("aifarm/") :])
-
-    head = post = put = patch = delete = get
-
-    async def _pass_on(self, path: str) -> None:
-        found = ALLOWED.match(path)
-        components = url_unescape(path, plus=False).split("/")
-        if found is None or any(one in ("", ".", "..") for one in components):
-            raise web.HTTPError(404)
+        path = self.request.path[len(self.base_url) + len("aifarm/") :]
         method = self.request.method or "GET"
-        await self.authorize(ACTIONS.get(method, "write"), f"aifarm:{found[2] or found[1]}")
-        address = self.address
-        headers = {
-            name: self.request.headers[name] for name in ASKED if name in self.request.headers
-        }
-        headers["Authorization"] = f"Bearer {address.token}"
-        query = f"?{self.request.query}" if self.request.query else ""
-        client: httpx.AsyncClient = self.extension.client
-        farm = httpx.URL(address.url)
-        url = farm.copy_with(raw_path=f"{farm.path.rstrip('/')}/{path}{query}".encode())
-        try:
-            asked = client.build_request(
-                method, url, headers=headers, content=self.request.body or None
-            )
-            answer = await client.send(asked, stream=True)
-        except httpx.HTTPError as error:
-            raise web.HTTPError(502, f"The farm at {address.url} does not answer.") from error
+        wanted = asked(method, path, self.request.body)
+        if wanted is None:
+            raise web.HTTPError(404, "The farm's %s is not to be had through Jupyter.", path)
+        await self.authorize(*wanted)
+        answer = await self._pass_on(method, path)
         try:
             await self._answer(answer)
         except StreamClosedError:
@@ -134,28 +67,65 @@ class RestProxy(FarmHandler, APIHandler):
         finally:
             await answer.aclose()
 
+    head = post = put = patch = delete = get
+
+    async def _pass_on(self, method: str, path: str) -> httpx.Response:
+        """The farm's answer, of whichever of its servers takes the request."""
+        headers = {
+            name: self.request.headers[name] for name in ASKED if name in self.request.headers
+        } | {"Accept-Encoding": "identity"}
+        query = _without_jupyters(self.request.query)
+        address = self.address
+        left = len(address.others)
+        while True:
+            server = address.url
+            farm = httpx.URL(server)
+            request = self.extension.client.build_request(
+                method,
+                farm.copy_with(raw_path=f"{farm.path.rstrip('/')}/{path}{query}".encode()),
+                headers={**headers, "Authorization": f"Bearer {address.token}"},
+                content=self.request.body or None,
+            )
+            try:
+                answer = await self.extension.client.send(request, stream=True)
+            except httpx.HTTPError as error:
+                address.turn(server)
+                # Only what was never sent may be sent again.
+                if not (left and isinstance(error, httpx.ConnectError)):
+                    raise web.HTTPError(502, f"The farm at {server} does not answer.") from error
+                left -= 1
+                continue
+            if answer.status_code == 503:
+                address.turn(server)
+            return answer
+
     async def _answer(self, answer: httpx.Response) -> None:
         self.set_status(answer.status_code)
         for name in ANSWERED:
             if name in answer.headers:
                 self.set_header(name, answer.headers[name])
-        if self.request.method == "HEAD" or answer.status_code in (204, 304):
-            self.finish()
-            return
-        async for piece in answer.aiter_raw():
-            self.write(piece)
-            await self.flush()  # waits for a slow reader
-        self.finish()
+        if "Link" in answer.headers:  # other pages of a list, at the farm's own address
+            here = f"<{self.base_url}aifarm/api/"
+            self.set_header("Link", re.sub(r"<[^>?]*?/api/", here, answer.headers["Link"]))
+        if self.request.method != "HEAD":
+            async for piece in answer.aiter_raw():
+                self.write(piece)
+                await self.flush()  # waits for a slow reader
+        await self.finish(set_content_type=answer.headers.get("Content-Type", "text/plain"))
+
+    def compute_etag(self) -> str | None:
+        """The farm's."""
+        return self._headers.get("ETag")
 
 
 class LiveProxy(FarmHandler, WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: ignore[misc]
-    """The live feed: each frame of one side goes to the other."""
+    """The live feed: each frame of one side goes to the other. It can only be looked at."""
 
     _beyond: ClientConnection | None = None
     _reading: asyncio.Task[None] | None = None
 
     @ws_authenticated
-    async def get(self, *args: Any, **kwargs: Any) -> None:
+    async def get(self, *args: str, **kwargs: str) -> None:
         await self.authorize("read", "aifarm:live")
         await super().get(*args, **kwargs)
 
@@ -172,15 +142,15 @@ class LiveProxy(FarmHandler, WebSocketMixin, WebSocketHandler, JupyterHandler): 
         self.set_nodelay(True)
         try:
             address = self.address
-            self._beyond = await connect(
-                f"{address.url.replace('http', 'ws', 1)}/api/v2/live",
-                additional_headers={"Authorization": f"Bearer {address.token}"},
-                max_size=MAX_MESSAGE,
-                proxy=None if address.on_loopback else True,
-            )
-        except (web.HTTPError, OSError, WebSocketException) as error:
-            words = getattr(error, "log_message", None) or "The farm does not answer."
-            self.close(1013, words[:120])
+        except web.HTTPError as error:
+            self._refuse(error.log_message or "")
+            return
+        server = address.url
+        try:
+            self._beyond = await self._reach(address)
+        except (OSError, WebSocketException):
+            address.turn(server)
+            self._refuse(f"The farm at {server} does not answer.")
             return
         self._reading = asyncio.create_task(self._read(self._beyond))
 
@@ -194,6 +164,15 @@ class LiveProxy(FarmHandler, WebSocketMixin, WebSocketHandler, JupyterHandler): 
         if self._reading is not None:
             self._reading.cancel()
 
+    async def _reach(self, address: Address) -> ClientConnection:
+        return await connect(
+            f"{address.url.replace('http', 'ws', 1)}/api/v2/live",
+            additional_headers={"Authorization": f"Bearer {address.token}"},
+            max_size=MAX_MESSAGE,
+            ssl=self.extension.tls if address.url.startswith("https") else None,
+            proxy=None if address.on_loopback else True,
+        )
+
     async def _read(self, beyond: ClientConnection) -> None:
         try:
             async for frame in beyond:
@@ -201,5 +180,13 @@ class LiveProxy(FarmHandler, WebSocketMixin, WebSocketHandler, JupyterHandler): 
         except (ConnectionClosed, WebSocketClosedError, StreamClosedError):
             pass
         finally:
-            self.close(1012, "the farm's connection ended")
+            self.close(1012, "The farm's connection ended.")
             await beyond.close()
+
+    def _refuse(self, reason: str) -> None:
+        self.close(1013, reason.encode()[:120].decode(errors="ignore"))
+
+
+def _without_jupyters(query: str) -> str:
+    parts = [part for part in query.split("&") if part and part.split("=")[0] not in JUPYTERS]
+    return f"?{'&'.join(parts)}" if parts else ""
