@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import httpx
 from websockets.sync.client import ClientConnection, connect
@@ -135,3 +137,53 @@ class Jupyter:
             socket.send(json.dumps({"type": "subscribe", "topics": ["farm"]}))
             first: dict[str, Any] = json.loads(socket.recv(timeout=60))[0]
         return first
+
+    def kernel(self) -> "Kernel":
+        """One that this server starts, in its own environment."""
+        return Kernel(self)
+
+
+class Kernel:
+    """A notebook's, reached as a page reaches it."""
+
+    def __init__(self, jupyter: Jupyter) -> None:
+        self._http = jupyter.http()
+        root = jupyter.url.removesuffix("aifarm")
+        made = self._http.post(f"{root}api/kernels", json={"name": "python3"})
+        assert made.status_code == 201, made.text
+        self._address = f"{root}api/kernels/{made.json()['id']}"
+        self._stack = ExitStack()
+        self._token = {"Authorization": f"token {jupyter.token}"}
+
+    def __enter__(self) -> Self:
+        url = f"{self._address.replace('http', 'ws', 1)}/channels"
+        self._socket = self._stack.enter_context(
+            connect(url, additional_headers=self._token, open_timeout=120)
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        self._http.delete(self._address)
+
+    def run(self, code: str) -> str:
+        """What a cell writes, or fails with."""
+        header = {"msg_id": uuid4().hex, "msg_type": "execute_request", "version": "5.3"}
+        request = {
+            "header": {**header, "username": "", "session": "test"},
+            "parent_header": {},
+            "metadata": {},
+            "content": {"code": code, "silent": False, "store_history": False},
+            "channel": "shell",
+            "buffers": [],
+        }
+        self._socket.send(json.dumps(request))
+        told = ""
+        while True:
+            message = json.loads(self._socket.recv(timeout=120))
+            if message["parent_header"].get("msg_id") != header["msg_id"]:
+                continue
+            content = message["content"]
+            told += content.get("text", "") or "\n".join(content.get("traceback", ()))
+            if content.get("execution_state") == "idle":
+                return told

@@ -11,7 +11,6 @@ from aifarm import Farm
 from aifarm.sdk import connect
 from aifarm.sdk.config import from_farm_file, read_token
 from integration.jupyter import Jupyter
-from integration.test_jupyter_places import kernel, said
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -72,16 +71,16 @@ def test_two_jupyters_share_a_farm_and_the_second_takes_over_what_trains(
             task = farm.submit(package=package, epochs=5000)
             next(seen for seen in task.watch() if seen.progress)
             before = task.info.attempt
-        cells = stack.enter_context(kernel(second))
-        assert said(cells, "import aifarm; farm = aifarm.connect(); print(farm.url)") == f"{url}\n"
+        cells = stack.enter_context(second.kernel())
+        assert cells.run("import aifarm; farm = aifarm.connect(); print(farm.url)") == f"{url}\n"
 
         getattr(first, end)()
         found = second.until("leading")
         assert second.http().get("/api/v2/token").status_code == 200
         assert second.snapshot()["type"] == "snapshot"
         # What was connected goes on, and what connects now finds the farm.
-        assert said(cells, "print(farm.my_token().role)") == "admin\n"
-        assert said(cells, "print(aifarm.connect().url)") == f"{found['url']}\n"
+        assert cells.run("print(farm.my_token().role)") == "admin\n"
+        assert cells.run("print(aifarm.connect().url)") == f"{found['url']}\n"
         with farm_of(home) as farm:
             task = farm.task(task.id)
             step = task.info.progress

@@ -1,5 +1,7 @@
 """What an installation brings: the extension is enabled by its files, and the panel is found."""
 
+import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -24,9 +26,9 @@ def test_jupyter_lists_the_extension_as_enabled_and_ok(tmp_path: Path) -> None:
         text=True,
         timeout=110,
         check=True,
-        env={"HOME": str(tmp_path), "PATH": ""},
+        env={**os.environ, "HOME": str(tmp_path)},
     )
-    said = done.stdout + done.stderr
+    said = re.sub(r"\x1b\[\d+m", "", done.stdout + done.stderr)  # colours
     assert "aifarm_jupyter enabled" in said
     assert [line for line in said.splitlines() if "aifarm_jupyter" in line and "OK" in line]
 

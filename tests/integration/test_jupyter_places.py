@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +16,6 @@ import tornado.httpclient
 import tornado.httpserver
 import tornado.web
 import tornado.websocket
-from jupyter_client.blocking.client import BlockingKernelClient
 from websockets.sync.client import connect
 
 from integration.jupyter import Jupyter
@@ -100,7 +98,7 @@ class Passed(tornado.web.RequestHandler):
         for name, value in answer.headers.multi_items():
             if name not in ("content-length", "transfer-encoding", "content-encoding"):
                 self.add_header(name, value)
-        self.finish(answer.content)
+        self.finish(answer.content or None)
 
     post = put = delete = get
 
@@ -150,9 +148,11 @@ def passing_on(prefix: str, to: str) -> Iterator[str]:
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     up.wait()
-    yield f"http://127.0.0.1:{port}"
-    ends[0]()
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        ends[0]()
+        thread.join()
 
 
 def test_a_proxy_with_a_path_prefix_is_passed(tmp_path: Path, farm: RunningServer) -> None:
@@ -241,51 +241,20 @@ with aifarm.connect() as farm:
 """
 
 
-@contextmanager
-def kernel(jupyter: Jupyter) -> Iterator[BlockingKernelClient]:
-    """One that this Jupyter server started."""
-    root = jupyter.url.removesuffix("aifarm")
-    http = jupyter.http()
-    made = http.post(f"{root}api/kernels", json={"name": "python3"})
-    assert made.status_code == 201, made.text
-    id = made.json()["id"]
-    client = BlockingKernelClient(connection_file=str(jupyter.runtime / f"kernel-{id}.json"))
-    client.load_connection_file()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=120)
-        yield client
-    finally:
-        client.stop_channels()
-        http.delete(f"{root}api/kernels/{id}")
-
-
-def said(client: BlockingKernelClient, code: str) -> str:
-    """What a cell writes."""
-    told: list[str] = []
-
-    def heard(message: dict[str, Any]) -> None:
-        content = message["content"]
-        told.append(content.get("text", "") or "\n".join(content.get("traceback", [])))
-
-    client.execute_interactive(code, output_hook=heard, timeout=120)
-    return "".join(told)
-
-
 def test_kernels_find_the_farm_that_jupyter_is_attached_to(
     tmp_path: Path, farm: RunningServer
 ) -> None:
     """Also where the environment names another: what Jupyter was told wins, as in its panel."""
     config = attached(farm, farm.token("researcher"))
     wrong = {"AIFARM_URL": "http://127.0.0.1:9", "AIFARM_TOKEN": "another farm's"}
-    with Jupyter(tmp_path / "home", config, **wrong) as jupyter, kernel(jupyter) as cells:
-        assert said(cells, FIND) == f"found {farm.url} researcher\n"
+    with Jupyter(tmp_path / "home", config, **wrong) as jupyter, jupyter.kernel() as cells:
+        assert cells.run(FIND) == f"found {farm.url} researcher\n"
         token = farm.token("researcher")
-        environ = said(cells, "import os; print(dict(os.environ))")
+        environ = cells.run("import os; print(dict(os.environ))")
         assert token not in environ
         alone = f"import subprocess, sys; print(subprocess.run([sys.executable, '-c', {ALONE!r}], "
         alone += "capture_output=True, text=True))"
-        assert f"found {farm.url} researcher None" in said(cells, alone)
+        assert f"found {farm.url} researcher None" in cells.run(alone)
 
 
 def test_the_file_for_kernels_is_for_this_person_only_and_goes_with_jupyter(
