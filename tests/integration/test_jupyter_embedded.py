@@ -68,7 +68,7 @@ def test_two_jupyters_share_a_farm_and_the_second_takes_over_what_trains(
         url = second.until("following")["url"]
         with farm_of(home) as farm:
             package = farm.publish(MODEL, name="lasting")
-            task = farm.submit(package=package, epochs=5000)
+            task = farm.submit(package=package, epochs=100_000)
             next(seen for seen in task.watch() if seen.progress)
             before = task.info.attempt
         cells = stack.enter_context(second.kernel())

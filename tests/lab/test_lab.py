@@ -114,7 +114,7 @@ def test_a_form_says_what_is_wrong_at_its_field_and_submits(lab: Lab, page: Page
 def test_a_restart_of_jupyter_takes_up_what_trains(lab: Lab, page: Page) -> None:
     with lab.connect() as farm:
         package = farm.publish(MODEL, name="lasting")
-        task = farm.submit(package=package, epochs=2000, title="Lasting")
+        task = farm.submit(package=package, epochs=100_000, title="Lasting")
         next(seen for seen in task.watch() if seen.progress)
         before = task.info.attempt
     page.goto(f"{lab.url}/lab?token={lab.token}&reset")
