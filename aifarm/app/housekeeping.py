@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from aifarm.app import data
+from aifarm.app import data, paces
 from aifarm.app.draft import Draft
 from aifarm.app.errors import FarmError, NotFound
 from aifarm.app.lookup import any_record, trashed_record
@@ -34,6 +34,9 @@ SURPLUS_KEPT = 600.0
 
 STRAYS_KEPT = DAY
 """Seconds for which an upload may be without an end, and bytes without a row."""
+
+PACES_KEPT = 90 * DAY
+"""Seconds for which it is remembered what a step cost a gang, from the latest time on."""
 
 
 class Housekeeper:
@@ -67,6 +70,7 @@ class Housekeeper:
         for record in await self._read(self._store.data_on_its_way, now - STRAYS_KEPT):
             keys = await self._write(data.give_up(record.sha256, record.putter))
             await self._read(discard, self._artifacts, keys)
+        await self._write(paces.forget(now - PACES_KEPT))
         await self._sweep(now)
 
     async def thin(self) -> None:

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from aifarm.app.draft import Draft
 from aifarm.app.records import PaceRecord, TaskRecord
+from aifarm.app.writer import Operation
 from aifarm.core.pace import Pace
 from aifarm.core.task import Note
 from aifarm.core.why import Explanation
@@ -36,6 +37,11 @@ def keep(draft: Draft, record: TaskRecord, message: TaskMeasured) -> None:
         clients = [rank.client_id for rank in task.ranks]
         known = PaceRecord(record.spec.package.sha256, gang_of(clients), draft.at, pace)
         draft.put("put_pace", known)
+
+
+def forget(before: float) -> Operation:
+    """Drops what was measured `before` this time: its package or its clients may be long gone."""
+    return lambda draft: draft.put("drop_paces", before)
 
 
 def expected(draft: Draft, record: TaskRecord, explained: Explanation) -> Expected | None:

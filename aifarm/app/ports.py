@@ -89,6 +89,8 @@ class Write(Protocol):
     def drop_data(self, sha256: str, putter: str) -> None: ...
 
     def put_pace(self, record: PaceRecord) -> None: ...
+    def drop_paces(self, before: float) -> None:
+        """Those that were measured `before` this time."""
 
     def put_tags(self, task_id: str, tags: Sequence[str]) -> None:
         """What the task is found by from now on; a new task's tags come with it."""

@@ -77,6 +77,7 @@ class Buffer:
         self.logs: list[LogLines] = []
         self.points: dict[RankKey, Points] = {}
         self.samples: dict[str, list[ClientSample]] = {}
+        self.paces_before: list[float] = []
 
     def put_task(self, record: TaskRecord, before: TaskRecord | None) -> None:
         task_id = record.task.id
@@ -147,6 +148,9 @@ class Buffer:
     def put_pace(self, record: PaceRecord) -> None:
         self._put(PACES, (record.package, record.gang), record)
 
+    def drop_paces(self, before: float) -> None:
+        self.paces_before.append(before)
+
     def put_tags(self, task_id: str, tags: Sequence[str]) -> None:
         self.tags[task_id] = tags
 
@@ -196,6 +200,9 @@ class Writer:
             tables.facts.c.key == literal_column(f"'{TAG}'"),
         )
         self._remove_tags = Statement(untagged, [tables.facts.c.task_id], dialect)
+        measured = tables.paces.c.at
+        old = delete(tables.paces).where(measured < bindparam("at"))
+        self._remove_paces = Statement(old, [measured], dialect)
         self._purge = _purge(dialect)
         self._metrics = MetricsWriter(dialect, upsert)
         self._samples = SamplesWriter(dialect, upsert)
@@ -223,6 +230,7 @@ class Writer:
         ended = {task_id for task_id, (record, _) in buffer.tasks.items() if record.task.final}
         self._metrics.write(connection, buffer.points, ended)
         self._samples.write(connection, buffer.samples)
+        self._remove_paces.many(connection, [[before] for before in buffer.paces_before])
         for statement in self._purge:
             statement.many(connection, [[task_id] for task_id in buffer.purged])
 

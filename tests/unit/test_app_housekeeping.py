@@ -11,12 +11,21 @@ from aifarm.app import care, data, operations, outputs
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, FarmError, NotFound
 from aifarm.app.facade import Facade, Settings
-from aifarm.app.housekeeping import DAY, REPLACED_KEPT, SURPLUS_KEPT, Housekeeper, let_go, purge
+from aifarm.app.housekeeping import (
+    DAY,
+    PACES_KEPT,
+    REPLACED_KEPT,
+    SURPLUS_KEPT,
+    Housekeeper,
+    let_go,
+    purge,
+)
 from aifarm.app.lookup import ref_of
 from aifarm.app.records import (
     AttemptRecord,
     CheckpointRecord,
     LogLines,
+    PaceRecord,
     PackageRecord,
     Part,
     TaskRecord,
@@ -26,6 +35,7 @@ from aifarm.app.records import (
 from aifarm.app.scopes import Principal
 from aifarm.app.writer import Inline
 from aifarm.artifacts import StorageUnavailable, open_artifacts
+from aifarm.core.pace import Pace
 from aifarm.core.task import RankKey, State, Task
 from aifarm.store import open_store
 from aifarm.wire.agent import OutputFile, TaskOutputs
@@ -337,6 +347,22 @@ def test_data_whose_parts_changed_while_they_were_hashed_is_not_committed(farm: 
     assert isinstance(farm.ask(data.commit("a" * 64, ADA, (first,))), Conflict)
     assert farm.store.data("a" * 64) is None
     assert farm.must(data.commit("a" * 64, ADA, (other,)))[0].complete
+
+
+async def test_what_a_step_cost_is_forgotten_when_no_gang_measured_it_for_long(farm: Farm) -> None:
+    def measured(package: str, gang: str) -> None:
+        with farm.store.transaction() as tx:
+            tx.put_pace(PaceRecord(package, gang, farm.now, Pace(2, 0.1, 1.0, 100.0, 0.001)))
+
+    measured("gone", "gang")
+    measured("used", "gang")
+    farm.now += PACES_KEPT
+    measured("used", "gang")
+    await farm.keeper.tidy()
+    assert {one.package for one in farm.store.paces("", "gang")} == {"gone", "used"}
+    farm.now += 1
+    await farm.keeper.tidy()
+    assert [one.package for one in farm.store.paces("", "gang")] == ["used"]
 
 
 async def test_the_checkpoint_that_a_finished_task_would_be_tried_again_from_stays(
