@@ -14,6 +14,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
 
 from msgspec import Struct
@@ -33,6 +34,10 @@ ROOM_SECONDS = 5.0
 """Between two looks whether others have done with what leaves no room."""
 
 Tell = Callable[[str], None]
+
+
+class Crowded(Exception):
+    """Others used the room for as long as this rank may wait; the message is a sentence."""
 
 
 class Found(Struct, frozen=True):
@@ -71,13 +76,16 @@ class Cache:
     def limit(self) -> int:
         return self._shelf.limit
 
-    async def get(self, key: RankKey, refs: Mapping[str, DataRef], tell: Tell) -> dict[str, Found]:
+    async def get(
+        self, key: RankKey, refs: Mapping[str, DataRef], tell: Tell, patience: float = inf
+    ) -> dict[str, Found]:
         """The data of a rank by name, fetched if need be; it is in use until `release`.
 
-        Waits where other ranks use what there is room for. Raises Unobtainable, with a sentence,
-        and OSError where this disk refuses.
+        Waits where other ranks use what there is room for, and raises Crowded once it has done so
+        for `patience` seconds. Raises Unobtainable, with a sentence, and OSError where this disk
+        refuses.
         """
-        told = False
+        until = None
         while True:
             try:
                 return {name: await self._one(key, name, ref, tell) for name, ref in refs.items()}
@@ -88,9 +96,15 @@ class Cache:
                     f"The task's data {', '.join(refs)} are together larger than this client's "
                     f"cache, {_bytes(self.limit)}, whose owner can raise that with --cache."
                 )
-            if not told:
+            if until is None:
                 tell("waiting for room in the cache of data, which other tasks use")
-                told = True
+                until = time.monotonic() + patience
+            elif time.monotonic() >= until:
+                raise Crowded(
+                    f"Other tasks used the cache of data, {_bytes(self.limit)}, for the"
+                    f" {patience:.0f} s that it waited for room: its other ranks may hold what"
+                    " those wait for."
+                )
             await asyncio.sleep(ROOM_SECONDS)
 
     def release(self, key: RankKey) -> None:

@@ -3,15 +3,17 @@ server."""
 
 import asyncio
 import logging
+import random
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aifarm.wire.agent import AssignedTask, CheckpointRef, PackageRef
+from aifarm.wire.agent import AssignedTask, CheckpointRef, FarmAssignment, PackageRef
 from aifarm_agent import events
 from aifarm_agent.checkpoints import Checkpoints, intact
-from aifarm_agent.data import Cache, Found
+from aifarm_agent.data import Cache, Crowded, Found
 from aifarm_agent.events import Checkpoint, RankKey, Report
 from aifarm_agent.outputs import Outputs
 from aifarm_agent.plan import Package
@@ -28,6 +30,10 @@ AT_ONCE = 2
 TRUSTED = 10.0
 """Seconds for which a verified package is taken as it is: a crowd of short tasks would otherwise
 hash the same files again for each."""
+GANG_WAITS = 60.0
+"""Seconds, at least, that a rank of a gang waits for room in the cache in its first attempt."""
+LONGEST_WAIT = 10
+"""Times GANG_WAITS that it waits in the end."""
 NOT_WHOLE = (0, 404)
 """How it is refused what the server does not have whole: with other bytes, or not at all."""
 
@@ -112,7 +118,9 @@ class Transfers:
         try:
             package = await self._package(farm.package)
             await self._restore(key, task)
-            data = await self._cache.get(key, farm.data, lambda words: self._tell(key, words))
+            data = await self._cache.get(
+                key, farm.data, lambda words: self._tell(key, words), _patience(farm)
+            )
             resume = None
             if farm.resume:  # last: until the rank is prepared, nobody knows that it is needed
                 async with self._fetching[farm.resume.sha256]:  # by several ranks on this machine
@@ -123,6 +131,8 @@ class Transfers:
         except Unobtainable as error:
             # What the task itself names: no other client would have it, nor is this one to blame.
             self._told(key, events.Failed("user_error", str(error)))
+        except Crowded as error:
+            self._told(key, events.Failed("no_room", str(error)))
         except OSError as error:
             words = f"This machine cannot store what the task needs: {error}."
             self._told(key, events.Failed("agent_lost", words))
@@ -213,6 +223,14 @@ class Transfers:
         group.add(task)
         task.add_done_callback(group.discard)
         return task
+
+
+def _patience(farm: FarmAssignment) -> float:
+    """Seconds that a rank waits for room in the cache. Two gangs may each hold on one client what
+    the other waits for on another; so one gives way, by chance, and later with each attempt."""
+    if farm.world_size == 1:
+        return inf
+    return GANG_WAITS * min(farm.attempt, LONGEST_WAIT) * random.uniform(1, 2)
 
 
 class _Unusable(Exception):

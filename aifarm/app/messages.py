@@ -270,6 +270,7 @@ _CAUSES = {
     "package_invalid": Cause.PACKAGE_INVALID,
     "timeout": Cause.TIMEOUT,
     "owner_returned": Cause.OWNER_RETURNED,
+    "no_room": Cause.OWNER_RETURNED,  # nobody's fault either
 }
 
 

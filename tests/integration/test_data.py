@@ -216,3 +216,21 @@ def test_row_12_an_agent_fetches_the_data_that_its_tasks_name(
         assert http.get(f"/api/v2/data/{foreign.sha256}").status_code == 403
         assert http.get("/api/v2/data").status_code == 403
         task.stop()
+
+
+def test_who_finds_no_room_for_its_data_goes_back_to_the_queue_and_nobody_is_to_blame(
+    server: RunningServer,
+) -> None:
+    server.publish()
+    http = server.http()
+    task_id = http.post("/api/v2/tasks", json={"name": "model", "version": "1.0"}).json()["id"]
+    with ScriptedAgent(server) as agent:
+        for attempt in range(1, 5):
+            assert agent.take().attempt == attempt
+            agent.end("failed", cause="no_room", message="Other tasks used the cache.")
+        assert agent.take().attempt == 5
+        assert http.get("/api/v2/clients/ws1").json()["drained"] is None
+        events = http.get(f"/api/v2/tasks/{task_id}/events").json()["events"]
+        told = [event["message"] for event in events if event["kind"] == "returned"]
+        words = "ws1: Other tasks used the cache. The task waits for a free client."
+        assert told == [words] * 4

@@ -13,7 +13,7 @@ from tornado.web import Application, RequestHandler
 
 from aifarm.wire.agent import DataRef
 from aifarm_agent import data, sources
-from aifarm_agent.data import Cache
+from aifarm_agent.data import Cache, Crowded
 from aifarm_agent.events import RankKey
 from aifarm_agent.rest import Rest
 from aifarm_agent.sources import Unobtainable
@@ -276,6 +276,26 @@ async def test_what_a_rank_uses_stays_also_after_a_restart_of_the_agent(tmp_path
     (tmp_path / "runs" / "t1.1.0" / "data" / "train").unlink()
     assert (await waiting).path.read_bytes() == b"b" * 600
     assert not used.path.exists()
+
+
+async def test_of_two_gangs_that_hold_what_the_other_waits_for_one_gives_way(
+    tmp_path, web, monkeypatch
+):
+    monkeypatch.setattr(data, "ROOM_SECONDS", 0.01)
+    web.files |= {"/a": b"a" * 600, "/b": b"b" * 600}
+    homes = {}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        homes[name] = Home(tmp_path / name, web.url, limit=1000)
+    one, two = homes.values()
+    one.link(await one.get(DataRef(f"{web.url}/a")), KEY)
+    two.link(await two.get(DataRef(f"{web.url}/b")), OTHER)
+    refs = {name: {"train": DataRef(f"{web.url}/{name}")} for name in "ab"}
+    waits = asyncio.create_task(one.cache.get(OTHER, refs["b"], one.tell))
+    with pytest.raises(Crowded, match="waited for room"):
+        await two.cache.get(KEY, refs["a"], two.tell, patience=0.05)
+    (tmp_path / "one" / "runs" / "t1.1.0" / "data" / "train").unlink()  # its attempt is over
+    assert (await waits)["train"].path.read_bytes() == b"b" * 600
 
 
 async def test_what_never_fits_is_refused(tmp_path, web):

@@ -11,9 +11,9 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
 from aifarm.packages import pack_source
-from aifarm.wire.agent import AssignedTask, CheckpointRef, FarmAssignment, PackageRef
+from aifarm.wire.agent import AssignedTask, CheckpointRef, DataRef, FarmAssignment, PackageRef
 from aifarm.wire.types import Requirements
-from aifarm_agent import events, transfers
+from aifarm_agent import data, events, transfers
 from aifarm_agent.checkpoints import Checkpoints
 from aifarm_agent.data import Cache
 from aifarm_agent.events import Checkpoint, RankKey
@@ -29,13 +29,15 @@ RESUME = CheckpointRef("c1", 7, len(WEIGHTS), hashlib.sha256(WEIGHTS).hexdigest(
 PART = 10_000
 
 
-def assigned(package=PACKAGE, resume=None):
+def assigned(package=PACKAGE, resume=None, **more):
     return AssignedTask(
         id=KEY.task_id,
         type="training",
         config={},
         requirements=Requirements(),
-        farm=FarmAssignment(attempt=1, rank=0, world_size=1, package=package, resume=resume),
+        farm=FarmAssignment(
+            **{"attempt": 1, "rank": 0, "world_size": 1, **more}, package=package, resume=resume
+        ),
     )
 
 
@@ -118,7 +120,7 @@ class Bench:
             home / "packages",
             self.checkpoints,
             Outputs(home / "runs", home / "kept", rest, lambda key, report: None),
-            Cache(home / "data", home / "runs", rest, None),
+            Cache(home / "data", home / "runs", rest, len(WEIGHTS)),
             rest,
             lambda key, task, package, resume, data: self.answers.put_nowait((package, resume)),
             lambda key, report: self.answers.put_nowait(report),
@@ -233,6 +235,28 @@ async def test_a_checkpoint_that_cannot_be_had_is_told(bench, store):
     failed = await bench.answer()
     assert failed.cause == "checkpoint_damaged"
     assert failed.message.startswith("The checkpoint of step 7 cannot be had")
+
+
+async def test_a_gang_gives_way_where_others_leave_no_room_for_its_data(bench, store, monkeypatch):
+    monkeypatch.setattr(data, "ROOM_SECONDS", 0.01)
+    monkeypatch.setattr(transfers, "GANG_WAITS", 0.01)
+    refs = {}
+    for name in "ab":
+        content = name.encode() * len(WEIGHTS)
+        sha256 = hashlib.sha256(content).hexdigest()
+        store.files[f"/api/v2/data/{sha256}"] = content
+        refs[name] = {"train": DataRef(f"aifarm:{sha256}", sha256, size=len(content))}
+
+    async def end_of(key, **more):
+        bench.transfers.prepare(key, assigned(**more))
+        while isinstance(answer := await bench.answer(), events.LogLines):
+            pass
+        return answer
+
+    await end_of(RankKey("t2", 1, 0), data=refs["a"])
+    failed = await end_of(KEY, data=refs["b"], world_size=2)
+    assert failed.cause == "no_room"
+    assert "waited for room" in failed.message
 
 
 async def test_a_checkpoint_is_stored_in_parts(bench, store, tmp_path):
