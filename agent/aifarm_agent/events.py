@@ -86,7 +86,7 @@ class Disconnect:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Fetch package and checkpoint. Answered by Prepared or Failed."""
+    """Fetch package, data and checkpoint. Answered by Prepared or Failed."""
 
     key: RankKey
     task: AssignedTask
@@ -336,7 +336,9 @@ Report = (
 
 
 class Restored(NamedTuple):
-    """What a restarted agent found of a rank: its run folder stands, or is gone."""
+    """What a restarted agent found of a rank: its run folder stands, or is gone, or the place where
+    its gang was to meet is. `begun`: a worker was started there."""
 
     key: RankKey
     alive: bool
+    begun: bool = True

@@ -50,6 +50,7 @@ MOVES: dict[tuple[State, type[Report]], State] = {
 """Where a report leads; an end leads to `closing` from anywhere, and what is not here is late."""
 
 LIVE: frozenset[State] = frozenset({"launched", "running", "paused"})
+UNBEGUN: frozenset[State] = frozenset({"preparing", "ready"})
 OVER: frozenset[State] = frozenset({"closing", "ended"})
 
 HELD: dict[State, HeldState] = {
@@ -84,6 +85,7 @@ class Memo(msgspec.Struct, frozen=True):
     checkpoint: str | None
     keeps: bool = False
     hold_seconds: float | None = None
+    met: bool = False
 
 
 @dataclass(slots=True)
@@ -91,7 +93,8 @@ class Rank:
     """`reason`: why this agent ends it, beside what the submitter wants. `hold_seconds`: for how
     long its task wants to be held at most; `held_since`: when the session saw it held.
 
-    `keeps`: files of it are still to be collected, at the latest when its worker is gone.
+    `ordered`: this agent has its assignment and fetches what it needs. `met`: its gang was told
+    where to meet. `keeps`: files of it are still to be collected, at the latest when its worker is gone.
     `points`, `lines`, `open_line` and `marks` were reported and are not in the outbox yet; `saved`
     is the memo that is.
     """
@@ -104,7 +107,9 @@ class Rank:
     uploads: list[Checkpoint] = field(default_factory=list)
     checkpoint: str | None = None
     keeps: bool = False
+    ordered: bool = False
     gang: bool = False
+    met: bool = False
     endpoint: Endpoint | None = None
     progress: float = 0.0
     points: list[Points] = field(default_factory=list)
@@ -139,6 +144,7 @@ class Rank:
                 self.checkpoint,
                 self.keeps,
                 self.hold_seconds,
+                self.met,
             )
         )
 
@@ -156,6 +162,7 @@ def recall(key: RankKey, memo: bytes) -> Rank:
         kept.keeps,
         saved=memo,
         hold_seconds=kept.hold_seconds,
+        met=kept.met,
     )
 
 

@@ -20,7 +20,7 @@ from aifarm_agent import events
 from aifarm_agent.batches import log_messages, output_messages, progress_messages
 from aifarm_agent.events import Effect, End, Mark, RankKey, Report
 from aifarm_agent.outbox import Outbox
-from aifarm_agent.rank import LIVE, MOVES, OVER, Rank, Reason, ending, recall, result
+from aifarm_agent.rank import LIVE, MOVES, OVER, UNBEGUN, Rank, Reason, ending, recall, result
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +119,14 @@ class Roster:
         """Says of a rank that never ran here that it was stopped."""
         self._close(Rank(key, "preparing", "stopped", reason), events.Died())
 
+    def begin_again(self, rank: Rank) -> None:
+        """It has no worker: where it had none yet, it goes on once its assignment comes again."""
+        if rank.state not in UNBEGUN or rank.reason or rank.desired == "stopped":
+            self.lose(rank)
+        else:
+            rank.state = "preparing"
+            self._save(rank)
+
     def lose(self, rank: Rank) -> None:
         """Its worker and its run folder are gone."""
         if rank.state not in OVER:
@@ -205,6 +213,7 @@ class Roster:
     def _endpoint(self, rank: Rank, report: events.EndpointOpened) -> list[Effect]:
         opened = GangEndpoint(**rank.key._asdict(), address=report.address, port=report.port)
         self._outbox.append(rank.key, opened)
+        rank.met = True
         return []
 
     def _remark(self, rank: Rank, report: events.Remark) -> list[Effect]:

@@ -87,9 +87,16 @@ class Run:
     # ------------------------------------------------------------ its worker
 
     @property
-    def known_before(self) -> bool:
+    def begun(self) -> bool:
         """Whether a worker was ever started here."""
         return (self.folder / "task.json").exists()
+
+    @property
+    def can_meet(self) -> bool:
+        """Whether the gang's rendezvous, if one was opened here, still is."""
+        kept = self._load("store.json")
+        store = self._process(kept)
+        return not kept or (store is not None and store.alive)
 
     @property
     def gpus(self) -> list[str]:

@@ -30,7 +30,7 @@ from aifarm_agent.events import (
 )
 from aifarm_agent.flow import Flow
 from aifarm_agent.outbox import Outbox
-from aifarm_agent.rank import HELD, HOLD_LIMIT, OVER, Rank
+from aifarm_agent.rank import HELD, HOLD_LIMIT, OVER, UNBEGUN, Rank
 from aifarm_agent.roster import Roster
 
 logger = logging.getLogger(__name__)
@@ -211,17 +211,24 @@ class Session:
     def restored(self, ranks: Iterable[Restored]) -> list[Effect]:
         """What the disk holds after a restart of the agent; before `connected`.
 
-        A rank that is not named, or not alive, is lost. Of one that is alive by its run folder,
-        the supervisor reports what its worker did since, even if that has ended; one that was to
-        end, or to hold, is told so again.
+        One whose worker was not started yet begins again with the next greeting. Any other that is
+        not named, or not alive, is lost. Of one that is alive by its run folder, the supervisor
+        reports what its worker did since, even if that has ended; one that was to end, or to hold,
+        is told so again.
         """
-        alive = {rank.key for rank in ranks if rank.alive}
-        for key in alive - self.ranks.keys():
-            self._roster.add(key, state="launched")
+        found = {rank.key: rank for rank in ranks}
+        for key, one in found.items():
+            if one.alive and one.begun and key not in self.ranks:
+                self._roster.add(key, state="launched")
         with self._outbox.transaction():
             for rank in self.ranks.values():
-                if rank.key not in alive:
+                unbegun = Restored(rank.key, not rank.met, False)
+                gone = Restored(rank.key, False)
+                one = found.get(rank.key, unbegun if rank.state in UNBEGUN else gone)
+                if not one.alive:
                     self._roster.lose(rank)
+                elif not one.begun:
+                    self._roster.begin_again(rank)
         return [effect for rank in self.ranks.values() for effect in self._roster.resume(rank)]
 
     def reported(
@@ -295,9 +302,8 @@ class Session:
         key = RankKey(task.id, farm.attempt, farm.rank)
         known = self.ranks.get(key)
         if known is not None:
-            return self._roster.steer(known, farm.desired) + self._roster.start(
-                known, farm.endpoint
-            )
+            effects = self._roster.steer(known, farm.desired) + self._prepare(known, task, farm)
+            return effects + self._roster.start(known, farm.endpoint)
         if self._roster.over(key):
             return []
         effects = [
@@ -306,18 +312,23 @@ class Session:
         if self._giving_back or farm.desired == "stopped":
             self._roster.refuse(key, "owner_returned" if self._giving_back else "")
             return effects
-        self._roster.add(
-            key,
-            state="preparing",
-            desired=farm.desired,
-            keeps=farm.rank == 0 and bool(farm.program.outputs),
-            gang=farm.world_size > 1,
-            endpoint=farm.endpoint,
-            hold_seconds=_seconds(task.config.get("hold_seconds")),
-        )
-        effects.append(Prepare(key, task))
-        if farm.world_size > 1 and farm.rank == 0 and farm.endpoint is None:
-            effects.append(OpenEndpoint(key, task))
+        rank = self._roster.add(key, state="preparing", desired=farm.desired)
+        return effects + self._prepare(rank, task, farm)
+
+    def _prepare(
+        self, rank: Rank, task: wire.AssignedTask, farm: wire.FarmAssignment
+    ) -> list[Effect]:
+        """Orders what the rank needs, once in this agent's life."""
+        if rank.ordered or rank.state != "preparing" or rank.desired == "stopped" or rank.reason:
+            return []
+        rank.ordered = True
+        rank.keeps = farm.rank == 0 and bool(farm.program.outputs)
+        rank.gang = farm.world_size > 1
+        rank.endpoint = farm.endpoint
+        rank.hold_seconds = _seconds(task.config.get("hold_seconds"))
+        effects: list[Effect] = [Prepare(rank.key, task)]
+        if rank.gang and farm.rank == 0 and farm.endpoint is None and not rank.met:
+            effects.append(OpenEndpoint(rank.key, task))
         return effects
 
     def _on_control(self, message: wire.Control, now: float) -> list[Effect]:

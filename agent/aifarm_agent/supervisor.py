@@ -93,12 +93,14 @@ class Supervisor:
                 worker, self._used[key] = workers[folder]
                 if run.worker is None:
                     run.spawned(worker)
-            run.abandoned = run.worker is None
+            run.abandoned = run.worker is None and run.begun
             if run.worker is not None:
                 self._gpus.locks.reclaim(key, run.gpus)
-            if not run.known_before and not self._desk.knows(key):
+            if not run.begun and not self._desk.knows(key):
                 self.forget(key)
-        return [Restored(key, True) for key in self._runs]
+        return [
+            Restored(key, run.begun or run.can_meet, run.begun) for key, run in self._runs.items()
+        ]
 
     def begin(self) -> None:
         """Reads what happened meanwhile, and goes on looking."""

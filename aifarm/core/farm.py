@@ -26,7 +26,6 @@ from aifarm.core.task import (
     ContactLost,
     Desired,
     DesiredSet,
-    Launch,
     LeaseLapsed,
     Look,
     Note,
@@ -290,12 +289,14 @@ class Farm:
         return self.apply(key.task_id, ContactBack(at=at, attempt=key.attempt, rank=key.rank))
 
     def _catch_up(self, task: Task, key: RankKey, phase: Phase | None, at: float) -> Outcome:
-        """What happened to a rank, and what its client was not told, while contact was lost."""
+        """What happened to a rank, and what its client was not told, while contact was lost. Its
+        agent may be another one, which only knows that it had begun to fetch what the rank needs.
+        """
         if phase in (Phase.RUNNING, Phase.PAUSED):
             seen = Observed(at=at, attempt=key.attempt, rank=key.rank, phase=phase)
             return self.apply(key.task_id, seen)
-        if phase is Phase.ASSIGNED and task.endpoint:
-            return Outcome((Launch(task.ranks[key.rank].client_id, key),))
+        if phase is Phase.ASSIGNED:
+            return Outcome((Assign(task.ranks[key.rank].client_id, key),))
         return NOTHING
 
     def meet(self, client_id: str, at: float) -> Outcome:

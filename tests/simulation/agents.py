@@ -126,10 +126,7 @@ class SimAgent:
         self._outbox = Outbox(self._database)
         identity = Identity(self.name, f"machine-{self.name}", f"boot-{self._boots}", "", "1", {})
         self.session = Session(identity, self._outbox, self._resources, hold_limit=HOLD_LIMIT)
-        effects = self.session.restored(
-            events.Restored(RankKey(*stored.key), stored.key in self.workers)
-            for stored in self._outbox.ranks()
-        )
+        effects = self.session.restored(events.Restored(key, True) for key in self.workers)
         self._carry_out(effects)
         self._connect()
 

@@ -143,7 +143,8 @@ async def test_two_tasks_that_want_the_same_fetch_it_once(home, web):
     assert home.told[2] == "train: 100 KiB, on this client already"
 
 
-async def test_a_fetch_goes_on_where_it_was_cut_off(home, web):
+async def test_a_fetch_goes_on_where_it_was_cut_off(home, web, monkeypatch):
+    monkeypatch.setattr(sources, "PATIENCE", 60.0)
     web.faults = ["cut", 503, "cut"]
     found = await home.get(DataRef(f"{web.url}/x", HASH, size=len(BYTES)))
     assert found.path.read_bytes() == BYTES

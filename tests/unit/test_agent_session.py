@@ -509,6 +509,57 @@ def test_a_lost_worker_is_told_on_return():
     assert [(m.status, m.cause) for m in outbox_messages] == [("failed", "agent_lost")]
 
 
+def fetching(outbox, **farm):
+    """An agent on `outbox` is told to run a rank, and says that it fetches what that needs."""
+    agent = Agent(outbox)
+    agent.connect()
+    agent.receive(assignment(**farm)).report(events.LogLines(["fetching"])).wait(1).take()
+    return agent
+
+
+def test_what_an_agent_was_fetching_is_fetched_by_the_next_one():
+    outbox = Outbox(":memory:")
+    fetching(outbox)
+    after = Agent(outbox)
+    after.session.restored([])
+    (send,) = after.session.connected(after.now)
+    assert [(held.state, held.last_seq) for held in send.message.tasks] == [("starting", 1)]
+    after.connect(wire.Verdict(*KEY, verdict="continue", ack_seq=1))
+    for assigned in (assignment(), assignment()):  # the second of them is late
+        after.receive(assigned)
+    (prepare,) = after.take()
+    assert isinstance(prepare, events.Prepare)
+    assert after.report(events.Prepared()).take() == [events.Launch(KEY, None, "running")]
+    (state,) = after.report(events.Started()).said()
+    assert (state.seq, state.state) == (2, "running")
+
+
+@pytest.mark.parametrize("stands", [True, False])
+def test_where_a_gang_was_to_meet_decides_whether_the_next_agent_can_go_on(stands):
+    outbox = Outbox(":memory:")
+    fetching(outbox, world_size=2).report(events.EndpointOpened("10.0.0.1", 29_500))
+    after = Agent(outbox)
+    after.session.restored([Restored(KEY, stands, begun=False)])
+    after.connect(wire.Verdict(*KEY, verdict="continue", ack_seq=2))
+    after.receive(assignment(world_size=2, endpoint=ENDPOINT))
+    kinds = [type(effect) for effect in after.take() if not isinstance(effect, events.Send)]
+    assert kinds == ([events.Prepare] if stands else [])
+    results = [m.message for m in outbox.pending(KEY, 2, 10, 1 << 20)]
+    assert [one.cause for one in results] == ([] if stands else ["agent_lost"])
+
+
+def test_what_was_fetched_for_a_task_that_was_stopped_meanwhile_is_not_fetched_again():
+    outbox = Outbox(":memory:")
+    fetching(outbox)
+    after = Agent(outbox)
+    after.session.restored([])
+    effects = after.connect(wire.Verdict(*KEY, verdict="continue", ack_seq=1, desired="stopped"))
+    assert events.Kill(KEY) in effects
+    assert after.receive(assignment(desired="stopped")).take(events.Prepare) == []
+    (result,) = after.report(events.Died()).said()
+    assert (result.status, result.cause) == ("stopped", "stopped")
+
+
 def test_what_is_not_acknowledged_in_time_is_sent_again(agent):
     agent.run()
     assert agent.wait(9).said() == []

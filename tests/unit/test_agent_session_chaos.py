@@ -155,7 +155,7 @@ class Server:
                 known.results.append((status, cause))
 
     def welcome(self, hello):
-        verdicts = []
+        verdicts, again = [], []
         named = set()
         for held in hello.tasks:
             key = RankKey(held.task_id, held.attempt, held.rank)
@@ -166,7 +166,9 @@ class Server:
             verdicts.append(
                 wire.Verdict(*key, verdict=verdict, ack_seq=known.seq, desired=known.desired)
             )
-        answers = [wire.Welcome(lease=60, heartbeat=10, tasks=tuple(verdicts))]
+            if known.current and held.state == "starting":
+                again.append(self.assignment(key))
+        answers = [wire.Welcome(lease=60, heartbeat=10, tasks=tuple(verdicts)), *again]
         for key, known in self.ranks.items():
             if key not in named and not known.results:
                 assert not known.ran, "a rank that ran is never forgotten before its result"
@@ -342,6 +344,12 @@ class World:
         while self.preparing:
             self.report(self.preparing.pop(0), events.Prepared())
 
+    def fetch(self, number):
+        """What is prepared has a word to say of it."""
+        if self.preparing:
+            key = self.preparing[number % len(self.preparing)]
+            self.report(key, events.Remark("checkpoint_damaged", "fetched anew"))
+
     def some_worker(self, number):
         alive = sorted(key for key, worker in self.workers.items() if worker.alive)
         return self.workers[alive[number % len(alive)]] if alive else Worker(alive=False)
@@ -459,7 +467,7 @@ class World:
 
 
 OFTEN = ["flow", "flow", "flow", "points", "points", "read_some", "read_some", "time_passes"]
-LIKELY = ["connect", "connect", "assign", "prepare", "prepare", "log", "checkpoint", "upload"]
+LIKELY = ["connect", "connect", "assign", "prepare", "fetch", "log", "checkpoint", "upload"]
 SELDOM = ["end", "die", "lose_connection", "lose", "double", "order", "reboot", "reboot_amid_work"]
 ACTIONS = st.tuples(st.sampled_from(3 * OFTEN + 2 * LIKELY + SELDOM), st.integers(0, 20))
 

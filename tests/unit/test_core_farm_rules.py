@@ -13,7 +13,6 @@ from aifarm.core.task import (
     Desired,
     DesiredSet,
     EndpointOpened,
-    Launch,
     Needs,
     Note,
     Observed,
@@ -304,7 +303,8 @@ def test_a_rank_that_missed_where_its_gang_meets_is_told_again() -> None:
     story.leave("b")
     story.meets_at(FIRST)
     outcome, _ = story.join("b", HeldRank(SECOND, Phase.ASSIGNED))
-    assert outcome.commands == (Launch("b", SECOND),)
+    assert outcome.commands == (Assign("b", SECOND),)
+    assert story.task().endpoint is not None
 
 
 def test_a_rank_that_missed_its_assignment_gets_it_again_though_its_gang_has_met() -> None:
