@@ -9,13 +9,13 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from aifarm.wire.agent import MAX_OUTPUTS
+from aifarm.wire.globs import named
 from aifarm.wire.types import RelativePath
 
 WEIGHTS = "weights.safetensors"
@@ -76,25 +76,6 @@ def look(run: Path, globs: Sequence[str], told: dict[str, Seen], final: bool) ->
     return Look(found, _gone(run, told, paths), said)
 
 
-def matches(path: str, glob: str) -> bool:
-    """Whether `glob` names the path, or a folder that it is in. `*` stays within a component, `**`
-    is any number of them."""
-    pattern = [part for part in glob.split("/") if part not in ("", ".")]
-    reached = {0}
-    for part in path.split("/"):
-        for at in range(len(pattern)):
-            if at in reached and pattern[at] == "**":
-                reached.add(at + 1)
-        if len(pattern) in reached:
-            return True
-        reached = {
-            at if pattern[at] == "**" else at + 1
-            for at in reached
-            if pattern[at] == "**" or fnmatchcase(part, pattern[at])
-        }
-    return len(pattern) in reached
-
-
 def load(run: Path) -> dict[str, Seen]:
     """What the server was told of this run's files."""
     try:
@@ -112,23 +93,21 @@ def save(run: Path, told: dict[str, Seen]) -> None:
 def _named(run: Path, globs: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
     """What the globs name, by path, and what is to be said of it."""
     work = run / "work"
-    named = {
-        path: work / path
-        for path in sorted(_files(work) if globs else ())
-        if any(matches(path, glob) for glob in globs)
+    found = {
+        path: work / path for path in sorted(_files(work) if globs else ()) if named(path, globs)
     }
     said = []
-    for path in [path for path in named if not _tellable(path)]:
+    for path in [path for path in found if not _tellable(path)]:
         said.append(f"The output {path!r} is not kept: its name is not plain text.")
-        del named[path]
+        del found[path]
     if (run / WEIGHTS).is_file():
-        named.setdefault(WEIGHTS, run / WEIGHTS)
-    if len(named) > MAX_OUTPUTS:
+        found.setdefault(WEIGHTS, run / WEIGHTS)
+    if len(found) > MAX_OUTPUTS:
         said.append(
-            f"{len(named):,} files are named by `outputs`; only the first {MAX_OUTPUTS:,} are kept."
+            f"{len(found):,} files are named by `outputs`; only the first {MAX_OUTPUTS:,} are kept."
         )
-        named = dict(list(named.items())[:MAX_OUTPUTS])
-    return named, said
+        found = dict(list(found.items())[:MAX_OUTPUTS])
+    return found, said
 
 
 def _files(work: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from aifarm.wire.agent import OUTPUTS_AT_ONCE, AssignedTask, OutputFile
+from aifarm.wire.globs import named
 from aifarm.wire.rest import OutputFull
 from aifarm_agent import collecting, events
 from aifarm_agent.checkpoints import intact
@@ -127,14 +128,15 @@ class Outputs:
     # ------------------------------------------------------------ from the server
 
     async def restore(self, key: RankKey, task: AssignedTask) -> None:
-        """Brings what earlier attempts kept to RUN/outputs. Raises Refused, OSError."""
+        """Brings what earlier attempts kept, or the task that this one goes on from, to
+        RUN/outputs. Raises Refused, OSError."""
         globs = task.farm.program.outputs if task.farm else []
-        if key.attempt == 1 or not globs:
+        if not globs:
             return
         run = folder_of(self._runs, key)
         told = {}
         for output in await self._rest.outputs(task.id):
-            if any(collecting.matches(output.path, glob) for glob in globs):
+            if named(output.path, globs):
                 target = run / "outputs" / output.path
                 try:
                     await self._bring(key, output, target)

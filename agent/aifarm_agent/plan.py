@@ -60,13 +60,13 @@ class Plan(NamedTuple):
             return []
         program = self.task.farm.program
         # Where nothing was kept of what it writes, there is nothing to resume from.
-        resumes = key.attempt > 1 and (kept or not program.outputs)
+        resumes = kept if program.outputs else key.attempt > 1
         return [*program.args, *(program.resume_args if resumes else ())]
 
     def task_file(self, key: RankKey, kept: bool) -> dict[str, Any]:
         """What the worker finds in task.json, but for its sockets and desired state.
 
-        `kept`: whether it finds outputs of an earlier attempt.
+        `kept`: whether it finds outputs of an earlier attempt, or of an earlier task.
         """
         farm = self.task.farm
         return {

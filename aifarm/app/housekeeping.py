@@ -107,7 +107,8 @@ def purge(task_id: str, before: float) -> Operation:
     """Forgets a task deleted `before` this time, unless a checkpoint of it is pinned. The value:
     where the bytes lie that nobody needs any more.
 
-    A checkpoint with which other tasks began passes to the oldest of them.
+    A checkpoint with which other tasks began passes to the oldest of them; the files with which
+    they began are theirs already.
     """
 
     def operation(draft: Draft) -> list[str]:
@@ -123,7 +124,8 @@ def purge(task_id: str, before: float) -> Operation:
             return []
         begun = draft.store.begun_from([checkpoint.id for checkpoint in checkpoints])
         freed = [upload.key for upload in draft.store.uploads(task_id=task_id)]
-        freed += {output.key for output in draft.store.outputs(task_id)}
+        kept = {output.key for output in draft.store.outputs(task_id)}
+        freed += kept - draft.store.outputs_elsewhere(task_id)
         for checkpoint in checkpoints:
             heirs = [
                 heir

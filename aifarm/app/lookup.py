@@ -3,13 +3,9 @@
 from msgspec.structs import replace
 
 from aifarm.app.draft import Draft
-from aifarm.app.errors import Conflict, NotFound
+from aifarm.app.errors import NotFound
 from aifarm.app.records import CheckpointRecord, TaskRecord
 from aifarm.wire.agent import CheckpointRef
-
-BEST = ":best"
-"""After a task's id: its best checkpoint, not its latest."""
-
 
 def task_record(draft: Draft, task_id: str, field: str = "task_id") -> TaskRecord:
     """A task of any state. Raises NotFound, also for one in the trash."""
@@ -42,47 +38,14 @@ def _known(draft: Draft, task_id: str) -> TaskRecord | None:
 
 def checkpoint_of(draft: Draft, task_id: str, checkpoint_id: str) -> CheckpointRecord:
     """Raises NotFound, also for another task's."""
-    found = _checkpoint(draft, checkpoint_id)
+    found = checkpoint_by_id(draft, checkpoint_id)
     if found is None or found.task_id != task_id:
         raise NotFound(f"Task {task_id} has no checkpoint {checkpoint_id}.")
     return found
 
 
-def checkpoint_to_begin_with(draft: Draft, which: str) -> CheckpointRecord:
-    """A checkpoint by its id, the one that a task of this id would resume from, or the best one of
-    a task ("ID:best").
-
-    Raises NotFound, also where it belongs to a task in the trash, and Conflict.
-    """
-    found = _checkpoint(draft, which)
-    if found is not None:
-        task_record(draft, found.task_id, "from_checkpoint")
-        return found
-    task_id = which.removesuffix(BEST)
-    try:
-        record = task_record(draft, task_id)
-    except NotFound:
-        words = f"There is no checkpoint and no task {task_id}."
-        raise NotFound(words, field="from_checkpoint") from None
-    if which != task_id:
-        return _best(draft, task_id)
-    found = _checkpoint(draft, record.checkpoint.id) if record.checkpoint is not None else None
-    if found is None:
-        raise Conflict(f"Task {which} has no checkpoint yet.", field="from_checkpoint")
-    return found
-
-
-def _best(draft: Draft, task_id: str) -> CheckpointRecord:
-    for one in draft.store.checkpoints(task_id):
-        if one.best and not draft.is_out("checkpoint", one.id):
-            return one
-    raise Conflict(
-        f"Task {task_id} has no best checkpoint: its config names none, or it has not come to one.",
-        field="from_checkpoint",
-    )
-
-
-def _checkpoint(draft: Draft, checkpoint_id: str) -> CheckpointRecord | None:
+def checkpoint_by_id(draft: Draft, checkpoint_id: str) -> CheckpointRecord | None:
+    """Of whatever task."""
     if draft.is_out("checkpoint", checkpoint_id):
         return None
     return draft.store.checkpoint(checkpoint_id)

@@ -12,15 +12,15 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from aifarm.app import paces
+from aifarm.app import origins, paces
 from aifarm.app.configs import check_config
 from aifarm.app.data import declared, pinned
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, InvalidRequest, NotFound
-from aifarm.app.lookup import BEST, checkpoint_of, checkpoint_to_begin_with, ref_of, task_record
+from aifarm.app.lookup import ref_of, task_record
+from aifarm.app.origins import Origin
 from aifarm.app.records import (
     About,
-    CheckpointRecord,
     PackageRecord,
     TaskRecord,
     TaskSpec,
@@ -49,8 +49,7 @@ def create_task(
     digest = hashlib.sha256(encode(body)).hexdigest()
 
     def operation(draft: Draft) -> TaskRecord:
-        record, checkpoint = _new_task(draft, body, by, own_hosts)
-        return _submitted(draft, record, checkpoint)
+        return _submitted(draft, *_new_task(draft, body, by, own_hosts))
 
     return _once(operation, digest, by, idempotency_key)
 
@@ -69,19 +68,15 @@ def check_task(body: CreateTask, by: Principal, own_hosts: frozenset[str]) -> Op
 
 def _new_task(
     draft: Draft, body: CreateTask, by: Principal, own_hosts: frozenset[str]
-) -> tuple[TaskRecord, CheckpointRecord | None]:
-    """The task that a valid submission makes, and the checkpoint that it begins with."""
+) -> tuple[TaskRecord, Origin | None]:
+    """The task that a valid submission makes, and what it begins with."""
     spec = _spec(draft, body, own_hosts)
-    checkpoint = None
+    origin = None
     if body.parent is not None:
         task_record(draft, body.parent, "parent")
     if body.from_checkpoint is not None:
-        checkpoint = checkpoint_to_begin_with(draft, body.from_checkpoint)
-        spec = replace(
-            spec,
-            parent=body.parent or checkpoint.task_id,
-            from_checkpoint=checkpoint.id,
-        )
+        origin = origins.named_by(draft, body.from_checkpoint, spec)
+        spec = replace(spec, parent=body.parent or origin.task_id)
     task = Task(
         id=draft.new_id(),
         submitter=by.name,
@@ -96,7 +91,7 @@ def _new_task(
         packaged=spec.package is not None,
     )
     about = About(body.project, body.title, tuple(dict.fromkeys(body.tags)), body.notes)
-    return TaskRecord(task, spec, about=about), checkpoint
+    return TaskRecord(task, spec, about=about), origin
 
 
 def _needs(body: CreateTask) -> Needs:
@@ -135,17 +130,7 @@ def retry_task(
                 " it first, or submit another from its checkpoint.",
                 status=parent.task.state.value,
             )
-        checkpoint = None
-        if body.from_checkpoint == "latest":
-            if parent.checkpoint is not None:
-                checkpoint = checkpoint_of(draft, task_id, parent.checkpoint.id)
-        elif body.from_checkpoint == "origin":
-            if parent.spec.from_checkpoint is not None:
-                checkpoint = checkpoint_to_begin_with(draft, parent.spec.from_checkpoint)
-        elif body.from_checkpoint == "best":
-            checkpoint = checkpoint_to_begin_with(draft, task_id + BEST)
-        elif body.from_checkpoint is not None:
-            checkpoint = checkpoint_of(draft, task_id, body.from_checkpoint)
+        origin = origins.of_retry(draft, parent, body.from_checkpoint)
         package = parent.spec.package
         if package is not None:
             _package(draft, package.name, package.version)
@@ -165,21 +150,23 @@ def retry_task(
         spec = replace(
             parent.spec,
             parent=task_id,
-            from_checkpoint=checkpoint.id if checkpoint is not None else None,
             data=pinned(draft, parent.spec.data),
         )
-        return _submitted(draft, TaskRecord(task, spec, about=parent.about), checkpoint)
+        return _submitted(draft, TaskRecord(task, spec, about=parent.about), origin)
 
     return _once(operation, digest, by, idempotency_key)
 
 
-def _submitted(draft: Draft, record: TaskRecord, checkpoint: CheckpointRecord | None) -> TaskRecord:
-    task, spec = record.task, record.spec
-    what = f"{spec.name} {spec.version}" if spec.version else spec.name
-    if checkpoint is not None:
-        what += f", from step {checkpoint.step} of {checkpoint.task_id}"
-        record = replace(record, checkpoint=ref_of(checkpoint))
+def _submitted(draft: Draft, record: TaskRecord, origin: Origin | None) -> TaskRecord:
+    task = record.task
+    checkpoint = origin.checkpoint if origin is not None else None
+    spec = replace(record.spec, from_checkpoint=checkpoint.id if checkpoint is not None else None)
+    record = replace(record, spec=spec, checkpoint=ref_of(checkpoint) if checkpoint else None)
     draft.set_record(record)
+    what = f"{spec.name} {spec.version}" if spec.version else spec.name
+    if origin is not None:
+        origins.inherit(draft, task.id, origin.files)
+        what += origin.words
     note = Note("submitted", f"Submitted by {task.submitter}: {what}.", task.id)
     draft.take(draft.farm.submit(task, note))
     return record

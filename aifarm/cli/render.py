@@ -174,7 +174,7 @@ def outputs(found: Sequence[OutputFull], task_id: str) -> None:
         {
             "PATH": lambda one: one.path,
             "SIZE": lambda one: size(one.size),
-            "ATTEMPT": lambda one: str(one.attempt),
+            "ATTEMPT": lambda one: str(one.attempt) if one.attempt else NONE,
             "AGE": lambda one: ago(one.created_at),
         },
     )

@@ -311,6 +311,14 @@ class Reads:
         row = self._row(tables.outputs, task_id=task_id, path=path)
         return None if row is None else OUTPUTS.record(row)
 
+    def outputs_elsewhere(self, task_id: str) -> set[str]:
+        """Where those bytes of a task's outputs lie that are other tasks' outputs, too."""
+        table = tables.outputs
+        own = select(table.c.key).where(table.c.task_id == task_id)
+        shared = select(table.c.key).where(table.c.key.in_(own), table.c.task_id != task_id)
+        with self._reading() as connection:
+            return set(connection.scalars(shared))
+
     def surplus(self, before: float) -> list[str]:
         """The ids of checkpoints made `before` this time that are no longer kept."""
         with self._reading() as connection:
@@ -432,7 +440,7 @@ class Reads:
             *(
                 select(func.sum(kept.c.size))
                 .join(tasks, tasks.c.id == kept.c.task_id)
-                .where(tasks.c.submitter == submitter)
+                .where(tasks.c.submitter == submitter, kept.c.attempt > 0)  # 0: another task's
                 for kept in (tables.checkpoints, tables.outputs)
             ),
         ]

@@ -346,7 +346,8 @@ uploads = Table(
 )
 Index("ix_uploads_task_id", uploads.c.task_id, uploads.c.attempt, uploads.c.sha256)
 
-# The files that a task keeps, as they are now; the bytes are shared by equal files of the task.
+# The files that a task keeps, as they are now; the bytes are shared by equal files of the task, and
+# with the tasks that go on from it. `attempt` 0: they are from there.
 outputs = Table(
     "outputs",
     metadata,
@@ -359,6 +360,8 @@ outputs = Table(
     Column("parts", Json, nullable=False),
     Column("created_at", Double, nullable=False),
 )
+
+Index("ix_outputs_key", outputs.c.key)
 
 packages = Table(
     "packages",

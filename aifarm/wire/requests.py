@@ -63,7 +63,8 @@ class CreateTask(Request, frozen=True, kw_only=True):
 
     `from_checkpoint` is the id of a checkpoint to begin with, or of a task, for the one that this
     would resume from, or "ID:best" for the best one of the task with this id; the task it belongs
-    to becomes the `parent`, unless another is named.
+    to becomes the `parent`, unless another is named. With a task's latest state come the files that
+    it keeps, as far as `outputs` name them.
     `best` says which end of a metric is the good one; where it does not, that is the lowest for
     names with "loss" or "error" in them and the highest for others. `env` is set in the training
     process, beneath what the farm sets there itself; its values are shown to the submitter and
@@ -121,8 +122,9 @@ class EditTask(Request, frozen=True, kw_only=True):
 
 class RetryTask(Request, frozen=True, kw_only=True):
     """POST /api/v2/tasks/{id}/retry. `from_checkpoint` is "latest", "best", the id of one of the
-    task's checkpoints, "origin" for what the task itself began with, or null to begin anew. A task
-    without any checkpoint begins anew."""
+    task's checkpoints, "origin" for what the task itself began with, or null to begin anew. With
+    the latest checkpoint, or where there is none, come the files that the task keeps; one that has
+    neither begins anew."""
 
     from_checkpoint: Literal["latest", "best", "origin"] | Identifier | None = "latest"
 

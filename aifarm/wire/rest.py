@@ -277,7 +277,7 @@ class CheckpointList(Struct, frozen=True):
 
 class OutputFull(Struct, frozen=True):
     """A file that a task keeps: `path` under its working folder, `size` in bytes; which attempt
-    wrote it, and when the farm got it."""
+    wrote it, 0 where it comes from the task that this one goes on from; when the farm got it."""
 
     path: RelativePath
     size: int

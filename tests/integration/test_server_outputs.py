@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import aifarm
+from aifarm.sdk import Conflict
 from aifarm.wire.agent import OutputFile
 from integration.running import RunningServer
 from integration.scripted import ScriptedAgent
@@ -165,6 +166,51 @@ def test_the_next_attempt_goes_on_from_what_the_last_one_kept(
     assert agent.take().attempt == 2
     agent.outputs({"out/b": b"22"})
     assert kept(task) == {"out/a": (1, 1), "out/b": (2, 2)}
+
+
+@pytest.mark.parametrize("with_checkpoint", [True, False])
+def test_a_task_that_goes_on_from_another_begins_with_its_files(
+    farm: aifarm.Farm, task: aifarm.Task, agent: ScriptedAgent, with_checkpoint: bool, tmp_path: Path
+) -> None:
+    agent.outputs({"out/a": b"1", "out/b": b"1", "weights.safetensors": DATA})
+    if with_checkpoint:
+        agent.checkpoint(b"state", step=3)
+    agent.end("failed", cause="user_error", message="It failed.")
+    child = task.retry()
+    assert (agent.take().resume is not None) == with_checkpoint
+    assert kept(child) == {"out/a": (1, 0), "out/b": (1, 0)}
+    step = f", from step 3 of {task.id}" if with_checkpoint else ""
+    submitted_as = next(one.message for one in child.events() if one.kind == "submitted")
+    assert submitted_as.endswith(f"{step}, with 2 files of {task.id}.")
+
+    agent.say_outputs(OutputFile("out/c", 1, sha(b"1")), removed=["out/a"])  # what a and b have
+    assert kept(child) == {"out/b": (1, 0), "out/c": (1, 1)}
+    child.download_outputs(tmp_path)
+    assert (tmp_path / "out" / "c").read_bytes() == b"1"
+    agent.end()
+    assert kept(task).keys() == {"out/a", "out/b", "weights.safetensors"}
+    for options in ({"from_checkpoint": task.id}, {"from_checkpoint": task.id, "outputs": ["*/a"]}):
+        other = farm.submit(child.name, version="1.0", **{"outputs": ["out/**"], **options})
+        agent.take()
+        assert kept(other).keys() == {"out/a"} | ({"out/b"} if "outputs" not in options else set())
+        agent.end()
+
+
+def test_an_older_checkpoint_and_a_new_beginning_come_without_files(
+    farm: aifarm.Farm, task: aifarm.Task, agent: ScriptedAgent
+) -> None:
+    agent.outputs({"out/a": b"1"})
+    agent.checkpoint(b"state", step=3, best=True)
+    agent.checkpoint(b"later", step=4)
+    agent.end()
+    older = task.checkpoints()[1].id
+    for which in (older, "best", None, "origin"):
+        child = task.retry(which)
+        agent.take()
+        assert kept(child) == {}, which
+        agent.end()
+    with pytest.raises(Conflict, match="no checkpoint yet"):
+        farm.submit(child.name, version="1.0", from_checkpoint=child.id, outputs=["out/**"])
 
 
 def test_only_those_who_hold_the_task_reach_its_outputs_with_an_agents_token(

@@ -289,6 +289,24 @@ async def test_outputs_go_with_their_task(farm: Farm) -> None:
     assert farm.rows()["outputs"] == 0
 
 
+async def test_files_outlive_their_task_for_those_who_began_with_them(farm: Farm) -> None:
+    farm.over("t")
+    farm.keep("t", a=b"1", b=b"2")
+    body = CreateTask(
+        name="net", url="https://example.org/net.py", from_checkpoint="t", outputs=["a"]
+    )
+    child = farm.must(operations.create_task(body, ADA, frozenset(), None)).task.id
+    assert farm.store.stored("ada") == 2
+    farm.must(care.delete_task("t", ADA))
+    farm.now += 7 * DAY + 1
+    await farm.keeper.tidy()
+    assert farm.stored() == {"outputs/t/t-a-1"}
+    farm.must(care.delete_task(child, ADA))
+    farm.now += 7 * DAY + 1
+    await farm.keeper.tidy()
+    assert farm.stored() == set()
+
+
 def test_a_task_keeps_no_more_files_and_bytes_than_it_may(
     farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

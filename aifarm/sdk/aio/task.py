@@ -166,8 +166,9 @@ class AsyncTask:
         """A new task like this one, which is its `parent`, once this one is over.
 
         It goes on from the "latest" checkpoint, the "best", the one with this id, from what this
-        one began with ("origin"), or with None from the start. Raises Conflict while this one is
-        not over.
+        one began with ("origin"), or with None from the start. With the latest checkpoint, or where
+        there is none, it begins with the files that this one keeps, too. Raises Conflict while this
+        one is not over.
         """
         body = exactly(requests.RetryTask, from_checkpoint=from_checkpoint)
         made = await self._http.send(calls.retry_task(self.id, body, str(uuid4())))
