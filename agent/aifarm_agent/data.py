@@ -87,11 +87,12 @@ class Cache:
         """
         until = None
         while True:
+            alone = not self._in_use()
             try:
                 return {name: await self._one(key, name, ref, tell) for name, ref in refs.items()}
             except NoRoom:
                 self.release(key)  # two that wait must not keep what the other one waits for
-            if not self._in_use():
+            if alone and not self._in_use():
                 raise Unobtainable(
                     f"The task's data {', '.join(refs)} are together larger than this client's "
                     f"cache, {_bytes(self.limit)}, whose owner can raise that with --cache."

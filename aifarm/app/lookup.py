@@ -7,6 +7,7 @@ from aifarm.app.errors import NotFound
 from aifarm.app.records import CheckpointRecord, TaskRecord
 from aifarm.wire.agent import CheckpointRef
 
+
 def task_record(draft: Draft, task_id: str, field: str = "task_id") -> TaskRecord:
     """A task of any state. Raises NotFound, also for one in the trash."""
     record = _known(draft, task_id) or draft.store.task(task_id)

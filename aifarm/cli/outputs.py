@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import click
 
@@ -122,9 +122,18 @@ def metrics(farm: "Farm", task_id: str, names: tuple[str, ...], csv: bool, json_
     metavar="DIR",
     help="Write every one of them to its own path under this folder.",
 )
+@click.option(
+    "--zip",
+    "archive",
+    type=click.File("wb", lazy=True, atomic=True),
+    metavar="FILE",
+    help="Write all of them to one zip archive; - is stdout.",
+)
 @as_json
 @on_farm
-def outputs(farm: "Farm", task_id: str, download: Path | None, json_: bool) -> None:
+def outputs(
+    farm: "Farm", task_id: str, download: Path | None, archive: BinaryIO | None, json_: bool
+) -> None:
     """List or download the files that a task keeps.
 
     What arrives has the farm's sha256; what is there already is not fetched again.
@@ -132,7 +141,12 @@ def outputs(farm: "Farm", task_id: str, download: Path | None, json_: bool) -> N
     from aifarm.cli import render
     from aifarm.cli.words import size
 
+    if archive is not None and (download is not None or json_):
+        raise click.UsageError("Choose one of --zip, --download and --json.")
     task = farm.task(task_id)
+    if archive is not None:
+        task.outputs_zip(archive)
+        return
     found = task.outputs()
     if download is not None:
         total = sum(one.size for one in found)

@@ -168,6 +168,11 @@ def outputs(task_id: str) -> Call[rest.OutputList]:
     return _get(_task(task_id) + "/outputs", rest.OutputList)
 
 
+def outputs_zip(task_id: str) -> Call[None]:
+    """All of them, as one archive."""
+    return Call(method="GET", path=_task(task_id) + "/outputs.zip", decode=_nothing)
+
+
 def output_data(task_id: str, output: rest.OutputFull, start: int) -> Call[None]:
     """Its bytes from `start` on."""
     return _bytes(f"{_task(task_id)}/outputs/{quote(output.path)}", output.sha256, start)

@@ -167,8 +167,9 @@ class Task:
         """A new task like this one, which is its `parent`, once this one is over.
 
         It goes on from the "latest" checkpoint, the "best", the one with this id, from what this
-        one began with ("origin"), or with None from the start. Raises Conflict while this one is
-        not over.
+        one began with ("origin"), or with None from the start. With the latest checkpoint, or where
+        there is none, it begins with the files that this one keeps, too. Raises Conflict while this
+        one is not over.
         """
         body = exactly(requests.RetryTask, from_checkpoint=from_checkpoint)
         made = self._http.send(calls.retry_task(self.id, body, str(uuid4())))
@@ -307,6 +308,12 @@ class Task:
         """Writes every output to its own path under `folder`; returns where they are. What is
         there already is not fetched again."""
         return [output.download_under(folder) for output in self.outputs()]
+
+    def outputs_zip(self, file: BinaryIO) -> None:
+        """Writes all outputs to `file`, as one zip archive."""
+        with self._http.stream(calls.outputs_zip(self.id)) as (_, chunks):
+            for chunk in chunks:
+                aside(file.write, chunk)
 
     def state_dict(self, map_location: Any = "cpu") -> dict[str, Any]:
         """The model's weights from the newest checkpoint, for `model.load_state_dict`.

@@ -178,7 +178,8 @@ class BoundHandler(FarmHandler):
         pieces = self._chunks(stream.pieces)
         first = await anext(pieces, b"")
         self.set_header("Content-Type", media_type)
-        self.set_header("Content-Disposition", f'inline; filename="{stream.filename}"')
+        kind = "attachment" if stream.saved else "inline"
+        self.set_header("Content-Disposition", f'{kind}; filename="{stream.filename}"')
         self.write(first)
         async for piece in pieces:
             await self.flush()

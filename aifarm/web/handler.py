@@ -195,6 +195,13 @@ class FarmHandler(RequestHandler):
             self.set_header("WWW-Authenticate", "Bearer")
         self.finish(envelope(error))
 
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """An answer that is half sent is cut off: finished, it would look whole."""
+        if self._headers_written and not self._finished:
+            self.request.connection.close()  # type: ignore[union-attr]
+        else:
+            super().send_error(status_code, **kwargs)
+
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """What Tornado, or a mistake of ours, ended with. The body may not be read: the connection
         is closed, and says so."""

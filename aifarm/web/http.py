@@ -100,11 +100,12 @@ class File(Struct, frozen=True):
 
 
 class Stream(Struct, frozen=True):
-    """Text made piece by piece, none of them empty, off the event loop, as fast as the reader
-    takes it."""
+    """Bytes made piece by piece, none of them empty, off the event loop, as fast as the reader
+    takes them. `saved`: a browser is to save them, not to show them."""
 
     pieces: Iterator[bytes]
     filename: str
+    saved: bool = False
 
 
 Function = Callable[[Request], Awaitable[Response | File | Stream]]

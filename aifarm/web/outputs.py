@@ -3,8 +3,9 @@
 from aifarm.app import assignments, views
 from aifarm.app.errors import NotFound
 from aifarm.app.records import TaskRecord
-from aifarm.web.http import File, Request, Response
+from aifarm.web.http import File, Request, Response, Stream
 from aifarm.web.tasks import find
+from aifarm.web.zipping import zipped
 from aifarm.wire import rest
 
 
@@ -27,6 +28,16 @@ async def data(request: Request) -> File:
         raise NotFound(f"Task {record.task.id} has no output {path[:500]}.", field="path")
     name = found.path.rpartition("/")[2]
     return File(found.key, found.parts, found.size, found.sha256, name)
+
+
+async def archive(request: Request) -> Stream:
+    """All files that a task keeps, in one zip archive, each at its own path and as it is. It is
+    made as it is read, so that its size does not matter; where a file cannot be read the connection
+    is cut, and the archive is not whole."""
+    record = await _readable(request)
+    found = await request.read(request.facade.store.outputs, record.task.id)
+    pieces = zipped(request.facade.artifacts, found)
+    return Stream(pieces, f"{record.task.id}-outputs.zip", saved=True)
 
 
 async def _readable(request: Request) -> TaskRecord:

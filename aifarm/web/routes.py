@@ -114,6 +114,7 @@ ROUTES: tuple[Route, ...] = (
         body=requests.PinCheckpoint,
     ),
     *_v2("GET", f"{_TASK}/outputs", FETCH, outputs.list_all, rest.OutputList),
+    *_v2("GET", f"{_TASK}/outputs.zip", FETCH, outputs.archive, ZIP),
     *_v2("GET", f"{_TASK}/outputs/{{path}}", FETCH, outputs.data, BYTES, **_FILE),
     *_v2("GET", "/events", READ, tasks.events, rest.EventList, query=query.EventQuery),
     *_v2("GET", "/clients", READ, clients.list_v2, rest.ClientFullList, query=query.Listed),

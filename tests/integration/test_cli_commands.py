@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -203,6 +204,11 @@ def test_what_a_task_keeps_is_listed_and_downloaded(
     assert [one["path"] for one in json.loads(done.out)] == ["out/model.pt", "samples.csv"]
     assert (tmp_path / "here" / "out" / "model.pt").read_bytes() == b"weights"
     assert "2 files" in done.err
+    aifarm("outputs", task_id, "--zip", str(tmp_path / "all.zip"))
+    with ZipFile(tmp_path / "all.zip") as archive:
+        assert archive.namelist() == ["out/model.pt", "samples.csv"]
+    refused = aifarm("outputs", task_id, "--zip", "-", "--json")
+    assert "Choose one of" in refused.err
 
 
 def test_a_task_is_reproduced_and_compared(

@@ -1,11 +1,15 @@
 """What a task keeps, on a real server; the workstations do what the test says."""
 
 import hashlib
+import io
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
+import httpx
 import pytest
 
 import aifarm
@@ -110,6 +114,44 @@ def test_a_download_is_an_attachment_with_ranges(
     assert named == "attachment; filename*=UTF-8''gr%C3%B6%C3%9Fe%201.csv"
 
 
+def test_all_outputs_come_as_one_archive(
+    shared_server: RunningServer, farm: aifarm.Farm, task: aifarm.Task, agent: ScriptedAgent
+) -> None:
+    files = {"out/model.pt": DATA * 200, "out/größe 1.csv": b"1", "out/empty": b""}
+    agent.outputs(files)
+    archive = io.BytesIO()
+    task.outputs_zip(archive)
+    with ZipFile(archive) as opened:
+        assert opened.testzip() is None
+        assert {info.filename: opened.read(info) for info in opened.infolist()} == files
+        age = task.outputs()[0].created_at - datetime(*opened.infolist()[0].date_time, tzinfo=UTC)
+        assert abs(age.total_seconds()) <= 2
+    at = f"/api/v2/tasks/{task.id}/outputs.zip"
+    headers = shared_server.http().get(at).headers
+    assert headers["Content-Type"] == "application/zip"
+    said = f'attachment; filename="{task.id}-outputs.zip"'
+    assert headers["Content-Disposition"] == said
+    head = shared_server.http().head(at)
+    assert (head.status_code, head.headers["Content-Disposition"], head.content) == (200, said, b"")
+    assert shared_server.http(shared_server.token("agent", "stranger")).get(at).status_code == 403
+    none = io.BytesIO()
+    submitted(farm).outputs_zip(none)
+    assert ZipFile(none).namelist() == []
+
+
+def test_an_archive_with_a_file_that_cannot_be_read_is_cut_off(server: RunningServer) -> None:
+    server.publish()
+    http = server.http()
+    task_id = http.post("/api/tasks", json={"name": "model", "version": "1.0"}).json()["id"]
+    with ScriptedAgent(server) as agent:
+        agent.take()
+        agent.outputs({"out/a": DATA * 200, "out/b": b"lost"})
+        parts = (file for file in server.data_dir.rglob("part=*") if file.is_file())
+        next(file for file in parts if file.read_bytes() == b"lost").unlink()
+        with pytest.raises(httpx.RemoteProtocolError):
+            http.get(f"/api/v2/tasks/{task_id}/outputs.zip")
+
+
 def test_no_other_path_leads_to_an_output(
     shared_server: RunningServer, task: aifarm.Task, agent: ScriptedAgent
 ) -> None:
@@ -170,7 +212,11 @@ def test_the_next_attempt_goes_on_from_what_the_last_one_kept(
 
 @pytest.mark.parametrize("with_checkpoint", [True, False])
 def test_a_task_that_goes_on_from_another_begins_with_its_files(
-    farm: aifarm.Farm, task: aifarm.Task, agent: ScriptedAgent, with_checkpoint: bool, tmp_path: Path
+    farm: aifarm.Farm,
+    task: aifarm.Task,
+    agent: ScriptedAgent,
+    with_checkpoint: bool,
+    tmp_path: Path,
 ) -> None:
     agent.outputs({"out/a": b"1", "out/b": b"1", "weights.safetensors": DATA})
     if with_checkpoint:

@@ -308,6 +308,12 @@ class AsyncTask:
         there already is not fetched again."""
         return [await output.download_under(folder) for output in await self.outputs()]
 
+    async def outputs_zip(self, file: BinaryIO) -> None:
+        """Writes all outputs to `file`, as one zip archive."""
+        async with self._http.stream(calls.outputs_zip(self.id)) as (_, chunks):
+            async for chunk in chunks:
+                await aside(file.write, chunk)
+
     async def state_dict(self, map_location: Any = "cpu") -> dict[str, Any]:
         """The model's weights from the newest checkpoint, for `model.load_state_dict`.
 

@@ -115,7 +115,7 @@ function tabs(farm, task, signal) {
   const panes = {
     Curves: () => curves(farm, task, signal),
     Log: () => logView(farm, task.id, signal, Math.max(1, task.clients.length)),
-    Checkpoints: () => listed(() => checkpoints(farm, task)),
+    Checkpoints: () => listed(async () => [await checkpoints(farm, task), await outputs(farm, task)]),
     Story: () => listed(() => story(farm, task)),
     Details: () => details(task),
   };
@@ -267,6 +267,16 @@ async function checkpoints(farm, task) {
       ),
     ),
   );
+}
+
+/** The files that a task keeps, in one download. @param {import("./farm.js").Farm} farm @param {import("./types").Task} task */
+async function outputs(farm, task) {
+  const { outputs: found } = await farm.get(`/tasks/${task.id}/outputs`);
+  if (!found.length) return null;
+  const size = found.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.size, 0);
+  const files = `${format.number(found.length)} ${found.length === 1 ? "file" : "files"}, ${format.bytes(size)}. `;
+  const href = farm.link(`/api/v2/tasks/${task.id}/outputs.zip`);
+  return h("p", { class: "af-note" }, `The task keeps ${files}`, h("a", { class: "af-link", href, download: true }, "Download all"));
 }
 
 /** @param {import("./farm.js").Farm} farm @param {import("./types").Task} task */
