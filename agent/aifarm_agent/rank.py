@@ -94,9 +94,9 @@ class Rank:
     long its task wants to be held at most; `held_since`: when the session saw it held.
 
     `ordered`: this agent has its assignment and fetches what it needs. `met`: its gang was told
-    where to meet. `keeps`: files of it are still to be collected, at the latest when its worker is gone.
-    `points`, `lines`, `open_line` and `marks` were reported and are not in the outbox yet; `saved`
-    is the memo that is.
+    where to meet. `keeps`: files of it are still to be collected, at the latest when its worker is
+    gone. `points`, `lines`, `open_line` and `marks` were reported and are not in the outbox yet;
+    `saved` is the memo that is.
     """
 
     key: RankKey

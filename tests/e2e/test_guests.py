@@ -208,6 +208,27 @@ for step in range(1, 100_000):
 """
 
 
+RESUMES = """
+import os, sys, time
+found = os.path.exists("kept.txt")
+open("kept.txt", "w").close()
+print("begins", len(sys.argv), found, flush=True)
+while not found:
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_is_tried_again_goes_on_from_its_own_files(farm: Farm) -> None:
+    package = farm.publish(RESUMES, name="resumes", kind="script", entry="train.py")
+    task = farm.submit(package=package, outputs=["kept.txt"], resume_args=["--resume"])
+    assert "begins 1 False" in task.logs(follow=True)
+    task.stop()
+    again = task.wait().retry().wait(timeout=60)
+    assert again.info.status == "completed"
+    assert "begins 2 True" in list(again.logs())
+
+
 @pytest.mark.slow
 def test_a_gang_of_guests_leaves_its_clients_when_paused(farm: Farm) -> None:
     package = farm.publish(GANG, name="gang", kind="script", entry="train.py")

@@ -210,22 +210,22 @@ def test_the_next_attempt_goes_on_from_what_the_last_one_kept(
     assert kept(task) == {"out/a": (1, 1), "out/b": (2, 2)}
 
 
-@pytest.mark.parametrize("with_checkpoint", [True, False])
+@pytest.mark.parametrize("stored", [True, False])
 def test_a_task_that_goes_on_from_another_begins_with_its_files(
     farm: aifarm.Farm,
     task: aifarm.Task,
     agent: ScriptedAgent,
-    with_checkpoint: bool,
+    stored: bool,
     tmp_path: Path,
 ) -> None:
     agent.outputs({"out/a": b"1", "out/b": b"1", "weights.safetensors": DATA})
-    if with_checkpoint:
+    if stored:
         agent.checkpoint(b"state", step=3)
     agent.end("failed", cause="user_error", message="It failed.")
     child = task.retry()
-    assert (agent.take().resume is not None) == with_checkpoint
+    assert (agent.take().resume is not None) == stored
     assert kept(child) == {"out/a": (1, 0), "out/b": (1, 0)}
-    step = f", from step 3 of {task.id}" if with_checkpoint else ""
+    step = f", from step 3 of {task.id}" if stored else ""
     submitted_as = next(one.message for one in child.events() if one.kind == "submitted")
     assert submitted_as.endswith(f"{step}, with 2 files of {task.id}.")
 
