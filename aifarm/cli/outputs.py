@@ -1,6 +1,7 @@
 """`aifarm logs`, `events`, `metrics`, `outputs`, `checkpoint …`: what a task says and leaves."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -38,12 +39,11 @@ def logs(
     attempt: int | None,
 ) -> None:
     """Print what a task's training code wrote."""
+    from aifarm.cli import lines
+
     task = farm.task(task_id)
-    empty = True
-    for line in task.logs(rank, attempt=attempt, tail=tail, follow=follow):
-        click.echo(line)
-        empty = False
-    if empty:
+    read = partial(task.logs, rank, attempt=attempt, tail=tail, follow=follow)
+    if not lines.show(read, followed=follow):
         whose = "any rank" if rank == "all" else f"rank {rank}"
         click.echo(f"No output of {whose} (the task is {task.info.status}).", err=True)
 

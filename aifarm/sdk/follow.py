@@ -1,7 +1,7 @@
 # Written by `make sdk` from aio/follow.py; changes here are lost.
 """Following tasks over the live feed: their changes, and their logs. No polling."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Literal, Protocol, TypeVar
 
@@ -68,9 +68,15 @@ def read_log(
 
 
 def follow_log(
-    http: Http, task: Followed, rank: Rank, attempt: int | None, tail: int | None
+    http: Http,
+    task: Followed,
+    rank: Rank,
+    attempt: int | None,
+    tail: int | None,
+    unfinished: Callable[[str], None] | None,
 ) -> Generator[str, None, None]:
-    """As `read_log`, then new lines until the task, or the `attempt` asked for, is over."""
+    """As `read_log`, then new lines until the task, or the `attempt` asked for, is over.
+    `unfinished` is told what the line that has not ended shows, "" where there is none."""
     task_id = task.info.id
     readers = _readers(http, task.info, rank, attempt, tail)
     with closing(http.live.listen([f"task:{task_id}"])) as messages:
@@ -85,6 +91,10 @@ def follow_log(
             for reader in readers:
                 if grown in (None, reader.rank):
                     yield from reader.up_to(latest)
+            if unfinished is not None and isinstance(message, live.LinesAdded):
+                for reader in readers:
+                    if reader.reads(message):
+                        unfinished(reader.named(message.open))
             if task.info.status in FINAL or (attempt is not None and latest > attempt):
                 return
 
@@ -119,6 +129,13 @@ class _LogReader:
         self._moves = attempt is None
         self._before = f"[rank {rank}] " if named else ""
 
+    def reads(self, grown: live.LinesAdded) -> bool:
+        """Whether it is this log that has grown."""
+        return (grown.rank, grown.attempt) == (self.rank, self._attempt)
+
+    def named(self, line: str) -> str:
+        return line and self._before + line
+
     def up_to(self, latest: int) -> Iterator[str]:
         """What came since the last call, of the attempts that followed as well."""
         for line in self.news():
@@ -141,7 +158,7 @@ class _LogReader:
             )
             page = self._http.send(call)
             for line in page.lines:
-                yield self._before + line
+                yield self.named(line)
             self._attempt, self._first = page.attempt or None, page.next
             more = bool(page.lines) and page.next < page.total
 

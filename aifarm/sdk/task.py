@@ -2,7 +2,7 @@
 """A task as a researcher holds it."""
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -262,15 +262,17 @@ class Task:
         attempt: int | None = None,
         tail: int | None = None,
         follow: bool = False,
+        unfinished: Callable[[str], None] | None = None,
     ) -> Iterator[str]:
         """Lines of one rank's output, or the last `tail` of them: of the latest attempt, or of
         number `attempt`. Of "all" ranks, each line comes after the number of its rank.
 
         With `follow`, new lines as they come until the task is over; without `attempt` that
-        includes the attempts still to come.
+        includes the attempts still to come. `unfinished` is told meanwhile what the line that has
+        not ended shows so far, such as a progress bar, about every second; "" once there is none.
         """
         if follow:
-            return follow_log(self._http, self, rank, attempt, tail)
+            return follow_log(self._http, self, rank, attempt, tail, unfinished)
         return read_log(self._http, self.info, rank, attempt, tail)
 
     def events(self) -> list[rest.EventFull]:

@@ -89,8 +89,8 @@ class ScriptedAgent:
         point = (step, 1_700_000_000.0 + step, dict(metrics))
         self._about(wire.TaskProgress, progress=percent, metrics=dict(metrics), points=[point])
 
-    def log(self, *lines: str) -> None:
-        self._about(wire.TaskLog, lines=list(lines))
+    def log(self, *lines: str, unfinished: str = "") -> None:
+        self._about(wire.TaskLog, lines=list(lines), open=unfinished)
 
     def checkpoint(self, data: bytes, step: int, **more: Any) -> None:
         """Uploads `data` and commits it as a checkpoint."""

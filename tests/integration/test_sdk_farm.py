@@ -347,6 +347,22 @@ def test_followed_logs_come_live_and_end_with_the_task(
     assert list(following) == ["last"]
 
 
+def test_a_line_that_has_not_ended_is_told_while_a_log_is_followed(
+    task: aifarm.Task, agent: ScriptedAgent
+) -> None:
+    told: list[str] = []
+    following = task.logs(follow=True, unfinished=told.append)
+    agent.take()
+    agent.running()
+    agent.log("before anybody listens")
+    next(following)
+    agent.log("one", unfinished="10 %")
+    assert next(following) == "one"
+    agent.log("two")
+    assert next(following) == "two"
+    assert told[-1:] == ["10 %"]
+
+
 def test_followed_logs_go_on_with_the_next_attempt(farm: aifarm.Farm, agent: ScriptedAgent) -> None:
     task = submitted(farm, max_retries=1)
     following = task.logs(follow=True)

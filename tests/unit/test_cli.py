@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from rich.console import Console
 
-from aifarm.cli import app, card, clientcard, options, progress, render, words
+from aifarm.cli import app, card, clientcard, lines, options, progress, render, words
 from aifarm.cli.board import Board
 from aifarm.sdk import errors
 from aifarm.sdk.choice import chosen
@@ -435,3 +435,23 @@ def test_progress_shows_percent_metrics_and_clients(terminal: bool, width: int) 
         assert part in said
     if not terminal:
         assert len(said.splitlines()) == 12
+
+
+def read(unfinished: Any = None) -> Any:
+    """A log as it is followed, with a progress bar on the way."""
+    yield "begins [bold]"
+    if unfinished is not None:
+        unfinished("50 % " + "#" * 100)
+    yield "100 %"
+
+
+def test_a_followed_log_draws_the_line_that_has_not_ended_and_leaves_it_out_in_a_pipe() -> None:
+    shown = {}
+    for terminal in (False, True):
+        out = Console(file=io.StringIO(), force_terminal=terminal, width=40)
+        assert lines.show(read, out, followed=True)
+        shown[terminal] = out.file.getvalue()  # type: ignore[attr-defined]
+    assert shown[False] == "begins [bold]\n100 %\n"
+    bar = "50 % " + "#" * 33 + "…"
+    assert shown[True] == f"begins [bold]\n{bar}\r\x1b[2K100 %\n"
+    assert not lines.show(lambda unfinished=None: (), out, followed=True)

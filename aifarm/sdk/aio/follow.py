@@ -1,6 +1,6 @@
 """Following tasks over the live feed: their changes, and their logs. No polling."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Literal, Protocol, TypeVar
 
@@ -70,9 +70,15 @@ async def read_log(
 
 
 async def follow_log(
-    http: AsyncHttp, task: Followed, rank: Rank, attempt: int | None, tail: int | None
+    http: AsyncHttp,
+    task: Followed,
+    rank: Rank,
+    attempt: int | None,
+    tail: int | None,
+    unfinished: Callable[[str], None] | None,
 ) -> AsyncGenerator[str, None]:
-    """As `read_log`, then new lines until the task, or the `attempt` asked for, is over."""
+    """As `read_log`, then new lines until the task, or the `attempt` asked for, is over.
+    `unfinished` is told what the line that has not ended shows, "" where there is none."""
     task_id = task.info.id
     readers = _readers(http, task.info, rank, attempt, tail)
     async with aclosing(http.live.listen([f"task:{task_id}"])) as messages:
@@ -88,6 +94,10 @@ async def follow_log(
                 if grown in (None, reader.rank):
                     async for line in reader.up_to(latest):
                         yield line
+            if unfinished is not None and isinstance(message, live.LinesAdded):
+                for reader in readers:
+                    if reader.reads(message):
+                        unfinished(reader.named(message.open))
             if task.info.status in FINAL or (attempt is not None and latest > attempt):
                 return
 
@@ -122,6 +132,13 @@ class _LogReader:
         self._moves = attempt is None
         self._before = f"[rank {rank}] " if named else ""
 
+    def reads(self, grown: live.LinesAdded) -> bool:
+        """Whether it is this log that has grown."""
+        return (grown.rank, grown.attempt) == (self.rank, self._attempt)
+
+    def named(self, line: str) -> str:
+        return line and self._before + line
+
     async def up_to(self, latest: int) -> AsyncIterator[str]:
         """What came since the last call, of the attempts that followed as well."""
         async for line in self.news():
@@ -144,7 +161,7 @@ class _LogReader:
             )
             page = await self._http.send(call)
             for line in page.lines:
-                yield self._before + line
+                yield self.named(line)
             self._attempt, self._first = page.attempt or None, page.next
             more = bool(page.lines) and page.next < page.total
 
