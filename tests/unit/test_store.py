@@ -21,6 +21,7 @@ from aifarm.app.records import (
     ClientRecord,
     DataRecord,
     EventRecord,
+    LoginRecord,
     LogLines,
     OutputRecord,
     PackageRecord,
@@ -163,6 +164,16 @@ def test_a_token_comes_back(shared: Store, record: TokenRecord) -> None:
     record = replace(record, id=fresh_id())
     written(shared, lambda tx: tx.put_token(record))
     assert record in shared.tokens()
+
+
+@given(record=of(LoginRecord))
+@few
+def test_a_log_in_comes_back_until_it_ends(shared: Store, record: LoginRecord) -> None:
+    record = replace(record, digest=fresh_id())
+    written(shared, lambda tx: tx.put_login(record))
+    assert record in shared.load().logins
+    written(shared, lambda tx: tx.drop_login(record.digest))
+    assert record not in shared.load().logins
 
 
 @given(hold=of(Hold))
