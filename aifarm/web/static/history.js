@@ -1,0 +1,99 @@
+/** What a machine used over hours and days. */
+
+import { Chart } from "./chart.js";
+import { Curve } from "./curve.js";
+import { fill, h } from "./dom.js";
+import { empty, failed } from "./parts.js";
+
+const HOUR = 3600;
+/** @type {[string, number][]} */
+const SPANS = [["hour", HOUR], ["6 hours", 6 * HOUR], ["day", 24 * HOUR], ["week", 168 * HOUR], ["30 days", 720 * HOUR]];
+
+/** @param {import("./farm.js").Farm} farm @param {string} id of the client @param {AbortSignal} signal */
+export function historyView(farm, id, signal) {
+  const place = h("div", {}, h("p", { class: "af-quiet" }, "Loading…"));
+  let span = 24 * HOUR;
+  /** @type {AbortController | null} */
+  let shown = null;
+
+  async function read() {
+    const asked = span;
+    try {
+      const since = new Date(Date.now() - asked * 1000).toISOString();
+      const history = await farm.get(`/clients/${encodeURIComponent(id)}/history`, { since, points: 500 });
+      if (!signal.aborted && asked === span) draw(history);
+    } catch (error) {
+      fill(place, failed(/** @type {Error} */ (error), read));
+    }
+  }
+
+  /** @param {any} history */
+  function draw(history) {
+    shown?.abort();
+    shown = new AbortController();
+    const life = AbortSignal.any([signal, shown.signal]);
+    if (!history.time.length) {
+      fill(place, empty("Nothing was measured in this time.", h("p", { class: "af-quiet" }, "An agent measures while it is connected.")));
+      return;
+    }
+    const times = history.time.map((/** @type {string} */ at) => Date.parse(at) / 1000);
+    /** @param {string} title @param {[string, (number | null)[]][]} columns @param {[number, number]} [y] */
+    const chart = (title, columns, y) => {
+      const made = new Chart({ signal: life, x: "time", title, height: 170, y });
+      made.show(columns.map(([name, values], colour) => ({ label: name, colour, curve: curveOf(name, times, values, history.seconds), gaps: true })));
+      return made.element;
+    };
+    const share = /** @type {[number, number]} */ ([0, 100]);
+    fill(
+      place,
+      h(
+        "div",
+        { class: "af-charts" },
+        chart("CPU and RAM, %", [["CPU", history.cpu], ["RAM", history.ram]], share),
+        history.gpus.map((/** @type {any} */ gpu) => [
+          chart(`GPU ${gpu.id} use, %`, [["use", gpu.utilization]], share),
+          chart(`GPU ${gpu.id} memory, GiB`, [["memory", gpu.memory_used.map((/** @type {number | null} */ used) => (used === null ? null : used / 1024))]]),
+          chart(`GPU ${gpu.id} temperature, °C`, [["temperature", gpu.temperature]]),
+        ]),
+      ),
+    );
+  }
+
+  const choice = h(
+    "select",
+    {
+      class: "af-input",
+      onchange: (/** @type {any} */ event) => {
+        span = Number(event.target.value);
+        read();
+      },
+    },
+    SPANS.map(([words, seconds]) => h("option", { value: seconds, selected: seconds === span }, words)),
+  );
+  read();
+  return [h("div", { class: "af-row af-controls" }, h("label", {}, "the last ", choice)), place];
+}
+
+/**
+ * A column as a curve; where entries are missing the machine was away, and the curve has a gap.
+ * @param {string} name @param {number[]} times @param {(number | null)[]} values
+ * @param {number} seconds between two entries
+ */
+function curveOf(name, times, values, seconds) {
+  const curve = new Curve(name);
+  times.forEach((time, index) => {
+    const before = times[index - 1];
+    if (before !== undefined && time - before > 2.5 * Math.max(seconds, 30)) put(curve, before + seconds, null);
+    put(curve, time, values[index]);
+  });
+  return curve;
+}
+
+/** @param {Curve} curve @param {number} time @param {number | null} value */
+function put(curve, time, value) {
+  curve.step.push(time);
+  curve.time.push(time);
+  curve.value.push(value);
+  curve.min.push(value);
+  curve.max.push(value);
+}
