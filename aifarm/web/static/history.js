@@ -6,15 +6,19 @@ import { fill, h } from "./dom.js";
 import { empty, failed } from "./parts.js";
 
 const HOUR = 3600;
+const AGAIN = 30_000; // milliseconds between two looks: an agent is measured as often
+/** @type {[number, number]} */
+const WHOLE = [0, 100];
 /** @type {[string, number][]} */
 const SPANS = [["hour", HOUR], ["6 hours", 6 * HOUR], ["day", 24 * HOUR], ["week", 168 * HOUR], ["30 days", 720 * HOUR]];
 
 /** @param {import("./farm.js").Farm} farm @param {string} id of the client @param {AbortSignal} signal */
 export function historyView(farm, id, signal) {
   const place = h("div", {}, h("p", { class: "af-quiet" }, "Loading…"));
+  /** @type {Map<string, Chart>} by their titles */
+  const charts = new Map();
+  const grid = h("div", { class: "af-charts" });
   let span = 24 * HOUR;
-  /** @type {AbortController | null} */
-  let shown = null;
 
   async function read() {
     const asked = span;
@@ -29,34 +33,27 @@ export function historyView(farm, id, signal) {
 
   /** @param {any} history */
   function draw(history) {
-    shown?.abort();
-    shown = new AbortController();
-    const life = AbortSignal.any([signal, shown.signal]);
     if (!history.time.length) {
       fill(place, empty("Nothing was measured in this time.", h("p", { class: "af-quiet" }, "An agent measures while it is connected.")));
       return;
     }
+    fill(place, grid);
     const times = history.time.map((/** @type {string} */ at) => Date.parse(at) / 1000);
     /** @param {string} title @param {[string, (number | null)[]][]} columns @param {[number, number]} [y] */
-    const chart = (title, columns, y) => {
-      const made = new Chart({ signal: life, x: "time", title, height: 170, y });
-      made.show(columns.map(([name, values], colour) => ({ label: name, colour, curve: curveOf(name, times, values, history.seconds), gaps: true })));
-      return made.element;
+    const show = (title, columns, y) => {
+      const chart = charts.get(title) ?? new Chart({ signal, x: "time", title, height: 170, y });
+      if (!charts.has(title)) {
+        charts.set(title, chart);
+        grid.append(chart.element);
+      }
+      chart.show(columns.map(([name, values], colour) => ({ label: name, colour, curve: curveOf(name, times, values, history.seconds), gaps: true })));
     };
-    const share = /** @type {[number, number]} */ ([0, 100]);
-    fill(
-      place,
-      h(
-        "div",
-        { class: "af-charts" },
-        chart("CPU and RAM, %", [["CPU", history.cpu], ["RAM", history.ram]], share),
-        history.gpus.map((/** @type {any} */ gpu) => [
-          chart(`GPU ${gpu.id} use, %`, [["use", gpu.utilization]], share),
-          chart(`GPU ${gpu.id} memory, GiB`, [["memory", gpu.memory_used.map((/** @type {number | null} */ used) => (used === null ? null : used / 1024))]]),
-          chart(`GPU ${gpu.id} temperature, °C`, [["temperature", gpu.temperature]]),
-        ]),
-      ),
-    );
+    show("CPU and RAM, %", [["CPU", history.cpu], ["RAM", history.ram]], WHOLE);
+    for (const gpu of history.gpus) {
+      show(`GPU ${gpu.id} use, %`, [["use", gpu.utilization]], WHOLE);
+      show(`GPU ${gpu.id} memory, GiB`, [["memory", gpu.memory_used.map((/** @type {number | null} */ used) => (used === null ? null : used / 1024))]]);
+      show(`GPU ${gpu.id} temperature, °C`, [["temperature", gpu.temperature]]);
+    }
   }
 
   const choice = h(
@@ -70,6 +67,8 @@ export function historyView(farm, id, signal) {
     },
     SPANS.map(([words, seconds]) => h("option", { value: seconds, selected: seconds === span }, words)),
   );
+  const timer = setInterval(read, AGAIN);
+  signal.addEventListener("abort", () => clearInterval(timer));
   read();
   return [h("div", { class: "af-row af-controls" }, h("label", {}, "the last ", choice)), place];
 }

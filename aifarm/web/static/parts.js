@@ -69,9 +69,9 @@ export function table(names, rows) {
   );
 }
 
-/** How long ago, with the moment itself where somebody points. @param {string | null} moment ISO 8601 */
-export function moment(moment) {
-  return h("time", { datetime: moment, title: format.time(moment) }, format.ago(moment));
+/** How long ago, with the moment itself where somebody points. @param {string | null} at ISO 8601 */
+export function moment(at) {
+  return h("time", { datetime: at, title: format.time(at) }, format.ago(at));
 }
 
 /**
