@@ -1,7 +1,7 @@
 """Takes the pictures in docs/images anew: a real farm, real training, JupyterLab and the dashboard
 in Chromium, light and dark.
 
-    PYTHONPATH=tests python docs/screenshots.py [NAME ...]
+    make pictures ARGS="NAME ..."
 
 Each NAME is one of PICTURES; without any, all are taken. It needs the test extra and Chromium, and
 takes some minutes.

@@ -29,9 +29,7 @@ def log_in(digest: str, by: Principal) -> Operation:
         if len(others) >= MAX_LOGINS:
             draft.drop_login(min(others, key=lambda one: one.created_at).digest)
         ends = draft.at + MAX_SECONDS
-        record = LoginRecord(
-            digest, token.id, draft.at, min(ends, token.expires_at or ends)
-        )
+        record = LoginRecord(digest, token.id, draft.at, min(ends, token.expires_at or ends))
         draft.add_login(record)
         return record
 

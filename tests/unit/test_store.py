@@ -293,7 +293,7 @@ def test_what_is_not_there_is_none(store: Store) -> None:
     assert store.summaries(["x"]) == {}
     assert store.series("x") == []
     assert store.performance("x") == (0, 0, 0.0)
-    assert store.load() == ([], [], [], [], 0)
+    assert store.load() == ([], [], [], [], [], 0)
 
 
 @pytest.mark.parametrize("odd", ["a\0b", "a\ud800b", "\udcff"])
