@@ -162,7 +162,7 @@ def main(names: list[str]) -> None:
                 for scheme in SCHEMES:
                     page = open_page(browser, scheme)
                     shown = PICTURES[name](scene, page)
-                    page.wait_for_load_state("networkidle")
+                    page.evaluate("() => new Promise(requestAnimationFrame)")  # what is due is drawn
                     keep(shown, IMAGES / f"{name}-{scheme}.png")
                     page.context.close()
             scene.task.stop()

@@ -151,8 +151,10 @@ function show(main, links, moved) {
   const { signal } = leaving;
   const { name, ids, query } = address();
   for (const link of links)
-    if (link.dataset.name === name) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (link.dataset.name === name) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "nearest" }); // on a phone there is room for some
+    } else link.removeAttribute("aria-current");
   const place = links.some((link) => link.dataset.name === name) ? PLACES[name] : undefined;
   const heading = h("h1", { tabindex: -1 }, place?.words ?? "There is no such page");
   entitle(place, ids);

@@ -2,7 +2,7 @@
 
 import { fill, h } from "./dom.js";
 import * as format from "./format.js";
-import { facts } from "./parts.js";
+import { facts, label } from "./parts.js";
 
 const AGAIN = 10_000; // milliseconds between two looks
 const ASKED = 20; // waiting tasks that are asked why
@@ -77,7 +77,9 @@ function machines(asked) {
   if (!active.length)
     return verdict("bad", h("strong", {}, clients.length ? "No machine is connected. " : "No machine has ever connected. "), "Nothing can run until an agent does: ", h("code", {}, "aifarm-agent --server URL --token-file FILE"));
   return [
-    verdict(away.length ? "wait" : "good", h("strong", {}, `${active.length} of ${clients.length} machines ${active.length === 1 ? "is" : "are"} connected. `), away.length > 0 && ["Away: ", links(away), "."]),
+    away.length
+      ? verdict("wait", h("strong", {}, `${active.length} of ${clients.length} machines ${active.length === 1 ? "is" : "are"} connected. `), "Away: ", links(away), ".")
+      : verdict("good", h("strong", {}, active.length === 1 ? "The machine is connected." : `All ${active.length} machines are connected.`)),
     drained.length > 0 && verdict("wait", h("strong", {}, `${drained.length} get${drained.length === 1 ? "s" : ""} no new tasks: `), links(drained), "."),
   ];
 }
@@ -87,7 +89,7 @@ function queue(waiting, whys) {
   if (waiting.status === "rejected") return null;
   const { total } = waiting.value;
   if (!total) return verdict("good", h("strong", {}, "Nothing waits."));
-  const lines = [...whys].map(([summary, tasks]) => h("p", {}, `${tasks.length === 1 ? "1 task" : `${tasks.length} tasks`}: ${summary} `, h("a", { class: "af-link", href: `#/tasks/${tasks[0].id}` }, tasks.length === 1 ? "Show it" : "Show one")));
+  const lines = [...whys].map(([summary, tasks]) => h("p", {}, `${tasks.length === 1 ? label(tasks[0]) : `${tasks.length} tasks`}: ${summary} `, h("a", { class: "af-link", href: `#/tasks/${tasks[0].id}` }, tasks.length === 1 ? "Show it" : "Show one")));
   return verdict("wait", h("strong", {}, total === 1 ? "1 task waits." : `${format.number(total)} tasks wait.`), lines);
 }
 
@@ -106,7 +108,7 @@ function inside(system) {
   return facts([
     ["database", system.database],
     ["running for", format.duration(system.uptime)],
-    ["queued", `${format.number(system.queued)} changes`],
+    ["writes waiting", format.number(system.queued)],
     ["sockets", format.number(system.sockets)],
     ["disk", `${format.memory(system.disk_free)} of ${format.memory(system.disk_total)} are free`],
   ]);
