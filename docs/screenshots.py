@@ -104,7 +104,7 @@ def notebook(name: str, cell: str, output: str, panel: bool = False) -> Picture:
             page.click("[data-id=aifarm-panel]")
             expect(page.locator("#aifarm-panel .af-machine").first).to_be_visible()
             return page
-        return page.locator(".jp-OutputArea-output").filter(has=shown).last
+        return page.locator(".jp-OutputArea-output", has=page.locator(output)).last
 
     return show
 

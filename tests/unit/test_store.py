@@ -622,7 +622,7 @@ def test_every_field_of_a_record_has_a_place(store: Store) -> None:
     from aifarm.store import rows
 
     kinds = [kind for kind in vars(rows).values() if isinstance(kind, rows.Rows)]
-    assert len(kinds) == 12
+    assert len(kinds) == 13
     for kind in kinds:
         columns = {path.partition(".")[0] for path in kind.paths}
         elsewhere = {"clients"} if kind is rows.ATTEMPTS else set()
