@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from aifarm import Farm, Task, TaskFailed, connect
@@ -25,10 +25,17 @@ IMAGES = Path(__file__).with_name("images")
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 SCHEMES = ("light", "dark")
 WIDTH, HEIGHT = 1280, 800
+TALL = 1400
+"""Of a window where a view is seen whole."""
+
+MARGIN = 12
+"""Around what is taken out of a page."""
+
 COLOURS = 128
 """Of a picture: enough for a page, and few enough for a small file."""
 
-THEMES = ".jupyter/lab/user-settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings"
+SETTINGS = {"themes": '{"adaptive-theme": true}', "notification": '{"fetchNews": "false"}'}
+"""Of Lab: as light or dark as the browser, and no question about news."""
 
 expect.set_options(timeout=PATIENCE)
 
@@ -91,8 +98,8 @@ def notebook(name: str, cell: str, output: str, panel: bool = False) -> Picture:
 
     def show(scene: Scene, page: Page) -> Shown:
         lab = scene.lab
-        begin = f"import aifarm, aifarm_jupyter\nfarm = aifarm.connect({scene.url!r}, TOKEN)"
-        lab.notebook(f"{name}.ipynb", begin.replace("TOKEN", repr(scene.token)), cell)
+        begin = "import aifarm, aifarm_jupyter\nfarm = aifarm.connect()"
+        lab.notebook(f"{name}.ipynb", begin, cell)
         page.goto(f"{lab.url}/lab/tree/{name}.ipynb?token={lab.token}&reset")
         expect(page.get_by_text("(ipykernel) | Idle")).to_be_visible()
         page.click(".jp-Notebook .jp-CodeCell >> nth=0")
@@ -104,6 +111,8 @@ def notebook(name: str, cell: str, output: str, panel: bool = False) -> Picture:
             page.click("[data-id=aifarm-panel]")
             expect(page.locator("#aifarm-panel .af-machine").first).to_be_visible()
             return page
+        page.keyboard.press("Control+b")  # the files beside it
+        page.set_viewport_size({"width": WIDTH, "height": TALL})
         return page.locator(".jp-OutputArea-output", has=page.locator(output)).last
 
     return show
@@ -142,18 +151,21 @@ def open_page(browser: Browser, scheme: str) -> Page:
 
 def keep(shown: Shown, path: Path) -> None:
     """Writes a small PNG."""
-    taken = Image.open(io.BytesIO(shown.screenshot(animations="disabled")))
+    taken = Image.open(io.BytesIO(shown.screenshot(animations="disabled"))).convert("RGB")
     IMAGES.mkdir(exist_ok=True)
-    few = taken.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    if isinstance(shown, Locator):
+        taken = ImageOps.expand(taken, MARGIN, taken.getpixel((0, 0)))
+    few = taken.quantize(COLOURS, dither=Image.Dither.NONE)
     few.save(path, optimize=True)
 
 
 def main(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         lab = Lab(Path(folder) / "home")
-        themes = lab.home / THEMES
-        themes.parent.mkdir(parents=True)
-        themes.write_text('{"adaptive-theme": true}')
+        settings = lab.home / ".jupyter/lab/user-settings/@jupyterlab/apputils-extension"
+        settings.mkdir(parents=True)
+        for name, value in SETTINGS.items():
+            (settings / f"{name}.jupyterlab-settings").write_text(value)
         lab.start()
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
@@ -162,7 +174,9 @@ def main(names: list[str]) -> None:
                 for scheme in SCHEMES:
                     page = open_page(browser, scheme)
                     shown = PICTURES[name](scene, page)
-                    page.evaluate("() => new Promise(requestAnimationFrame)")  # what is due is drawn
+                    page.evaluate(
+                        "() => new Promise(requestAnimationFrame)"
+                    )  # what is due is drawn
                     keep(shown, IMAGES / f"{name}-{scheme}.png")
                     page.context.close()
             scene.task.stop()
