@@ -85,6 +85,8 @@ function curveOf(name, times, values, seconds) {
     if (before !== undefined && time - before > 2.5 * Math.max(seconds, 30)) put(curve, before + seconds, null);
     put(curve, time, values[index]);
   });
+  // One entry alone would have an axis of no length.
+  if (times.length === 1) put(curve, times[0] + Math.max(seconds, 30), null);
   return curve;
 }
 
