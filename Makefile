@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu lint format sim bench docs sdk constraints audit clean FORCE
+.PHONY: help setup demo test test-slow test-gpu lint format sim bench docs pictures sdk constraints audit clean FORCE
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -40,11 +40,12 @@ test-slow: $(READY) ## the long tests: kills, seeds, real training
 test-gpu: $(READY) ## the tests that need an NVIDIA GPU; without one they are skipped, saying so
 	$(PY) -m pytest -m gpu tests/gpu $(ARGS)
 
-lint: $(READY) ## style, types, and who may import whom
+lint: $(READY) ## style, types (JavaScript's too), and who may import whom
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
+	$(PY) tools/javascript.py
 
 format: $(READY) ## puts the code in the shape that lint asks for
 	$(PY) -m ruff check --fix .
@@ -58,6 +59,9 @@ bench: $(READY) ## measures the farm beside its raw limits: a table, and build/b
 
 docs: $(READY) ## the pages under docs/ that are drawn from the code
 	$(PY) docs/generate.py
+
+pictures: $(READY) ## the pictures under docs/images, of a real farm in a real browser (ARGS=dashboard)
+	PYTHONPATH=tests $(PY) docs/screenshots.py $(ARGS)
 
 sdk: $(READY) ## the blocking half of the SDK, written from its asynchronous half (aifarm/sdk/aio)
 	$(PY) tools/blocking.py

@@ -352,12 +352,15 @@ async def _first_token(facade: Facade, path: Path) -> None:
 
 
 def _write_secret(path: Path, secret: str) -> None:
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Whoever waits for the file finds it whole."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(secret + "\n")
         file.flush()
         os.fsync(file.fileno())
+    fresh.replace(path)
 
 
 async def _keep_house(facade: Facade, executor: ThreadPoolExecutor) -> None:

@@ -17,6 +17,7 @@ from aifarm.app.records import (
     ClientRecord,
     DataRecord,
     EventRecord,
+    LoginRecord,
     LogLines,
     OutputRecord,
     PackageRecord,
@@ -49,6 +50,8 @@ class Changes(Struct, frozen=True):
     clients: tuple[ClientRecord, ...] = ()
     forgotten: tuple[str, ...] = ()
     tokens: tuple[TokenRecord, ...] = ()
+    logins: tuple[LoginRecord, ...] = ()
+    logged_out: tuple[str, ...] = ()
     events: tuple[EventRecord, ...] = ()
     points: tuple[tuple[RankKey, Points], ...] = ()
     logs: tuple[LogLines, ...] = ()
@@ -66,6 +69,7 @@ class Draft:
         self.records: dict[str, TaskRecord] = {}
         self.clients: dict[str, ClientRecord] = {}
         self.tokens: dict[str, TokenRecord] = {}
+        self.logins: dict[str, LoginRecord] = {}
         self.attempts: dict[str, AttemptRecord] = {}
         self.packages: dict[tuple[str, str], PackageRecord] = {}
         self.uploads: dict[str, UploadRecord] = {}
@@ -99,6 +103,7 @@ class Draft:
         self.records = {record.task.id: record for record in loaded.tasks}
         self.clients = {client.id: client for client in loaded.clients}
         self.tokens = {token.id: token for token in loaded.tokens}
+        self.logins = {login.digest: login for login in loaded.logins}
         self.farm.load(
             [record.task for record in loaded.tasks],
             [
@@ -182,6 +187,14 @@ class Draft:
 
     def set_token(self, record: TokenRecord) -> None:
         self.farm.ledger.put(self.tokens, record.id, record)
+
+    def add_login(self, record: LoginRecord) -> None:
+        self.farm.ledger.put(self.logins, record.digest, record)
+        self.put("put_login", record)
+
+    def drop_login(self, digest: str) -> None:
+        self.farm.ledger.put(self.logins, digest, None)
+        self.put("drop_login", digest)
 
     def add_points(self, key: RankKey, points: Points) -> None:
         self._points.append((key, points))
@@ -356,6 +369,14 @@ class Draft:
                 key for table, key in touched if table is self.clients and key not in self.clients
             ),
             tokens=tuple(self.tokens[key] for table, key in touched if table is self.tokens),
+            logins=tuple(
+                self.logins[key]
+                for table, key in touched
+                if table is self.logins and key in self.logins
+            ),
+            logged_out=tuple(
+                key for table, key in touched if table is self.logins and key not in self.logins
+            ),
             events=tuple(self._events),
             points=tuple(self._points),
             logs=tuple(self._logs),

@@ -21,7 +21,7 @@ from aifarm.app.links import Links
 from aifarm.app.live import Feed, Mailbox
 from aifarm.app.observer import Observer
 from aifarm.app.ports import Artifacts, Clock, NewId, Store
-from aifarm.app.records import ClientRecord, TaskRecord, TokenRecord
+from aifarm.app.records import ClientRecord, LoginRecord, TaskRecord, TokenRecord
 from aifarm.app.scopes import Principal, principal
 from aifarm.app.sessions import Sessions
 from aifarm.app.views import client_full, task_full
@@ -61,6 +61,7 @@ class View:
         self._recent: OrderedDict[str, TaskRecord] = OrderedDict()
         self._tokens: dict[str, TokenRecord] = {}
         self._token_ids: dict[str, TokenRecord] = {}
+        self._logins: dict[str, LoginRecord] = {}
 
     def task(self, task_id: str) -> TaskRecord | None:
         return self.tasks.get(task_id) or self._recent.get(task_id)
@@ -68,6 +69,11 @@ class View:
     def token(self, secret: str) -> TokenRecord | None:
         digest = digest_of(secret)
         known = self._tokens.get(digest)
+        return known if known and hmac.compare_digest(known.digest, digest) else None
+
+    def login(self, secret: str) -> LoginRecord | None:
+        digest = digest_of(secret)
+        known = self._logins.get(digest)
         return known if known and hmac.compare_digest(known.digest, digest) else None
 
     def token_of(self, token_id: str) -> TokenRecord | None:
@@ -105,6 +111,9 @@ class View:
             self.clients.pop(client_id, None)
         self._tokens.update((token.digest, token) for token in changes.tokens)
         self._token_ids.update((token.id, token) for token in changes.tokens)
+        self._logins.update((login.digest, login) for login in changes.logins)
+        for digest in changes.logged_out:
+            self._logins.pop(digest, None)
         return frozenset(moved)
 
     def _move(self, task_id: str, record: TaskRecord) -> None:
@@ -176,6 +185,7 @@ class Facade:
                 tasks=tuple(draft.records.values()),
                 clients=tuple(draft.clients.values()),
                 tokens=tuple(draft.tokens.values()),
+                logins=tuple(draft.logins.values()),
             )
         )
         self.feed.last_event = draft.last_event
@@ -234,19 +244,27 @@ class Facade:
 
     def authenticate(self, secret: str) -> Principal | None:
         """Whose token this is, if it is one and still valid."""
-        token = self.view.token(secret)
+        return self._valid(self.view.token(secret))
+
+    def logged_in(self, secret: str) -> Principal | None:
+        """Whose browser this is, while its log-in and the token behind it are valid."""
+        login = self.view.login(secret)
+        return None if login is None else self._valid(self.view.token_of(login.token_id), login)
+
+    def _valid(
+        self, token: TokenRecord | None, login: LoginRecord | None = None
+    ) -> Principal | None:
         if token is None or token.revoked_at is not None:
             return None
-        known = principal(token)
+        known = principal(token, login)
         return None if known.expired(self.clock()) else known
 
     def _owner(self, client_id: str) -> str | None:
         """The token that used this Client-ID first, while it is valid."""
         client = self.view.clients.get(client_id)
         token = self.view.token_of(client.token_id) if client is not None else None
-        if token is None or token.revoked_at is not None:
-            return None
-        return None if principal(token).expired(self.clock()) else token.id
+        known = self._valid(token)
+        return None if known is None else known.token_id
 
     def show_client(self, client: ClientRecord) -> ClientFull:
         return client_full(client, self.links.connected(client.id), self.view.tasks_on(client.id))
@@ -295,6 +313,8 @@ class Facade:
         for token in changes.tokens:
             if token.revoked_at is not None:
                 self.sessions.revoked(token.id)
+        for login in changes.logged_out:
+            self.sessions.logged_out(login)
 
 
 def digest_of(secret: str) -> str:

@@ -17,6 +17,7 @@ from aifarm.app.configs import check_config
 from aifarm.app.data import declared, pinned
 from aifarm.app.draft import Draft
 from aifarm.app.errors import Conflict, InvalidRequest, NotFound
+from aifarm.app.logins import log_out_all
 from aifarm.app.lookup import ref_of, task_record
 from aifarm.app.origins import Origin
 from aifarm.app.records import (
@@ -355,6 +356,7 @@ def revoke_token(token_id: str, by: Principal) -> Operation:
         if record.revoked_at is None:
             record = replace(record, revoked_at=draft.at)
             draft.set_token(record)
+            log_out_all(draft, token_id)
             draft.note(Note("token_revoked", f"{by.name} revoked the token {record.name}."))
         return record
 

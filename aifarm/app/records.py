@@ -248,6 +248,15 @@ class TokenRecord(Struct, frozen=True):
     label: str | None = None
 
 
+class LoginRecord(Struct, frozen=True):
+    """A browser that logged in with a token; `digest` is the sha256 of what its cookie holds."""
+
+    digest: str
+    token_id: str
+    created_at: float
+    expires_at: float
+
+
 class LogLines(Struct, frozen=True):
     """Consecutive lines of one rank's output; `first` numbers from 0 within (attempt, rank).
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from aifarm.app.errors import Forbidden
-from aifarm.app.records import Role, TokenRecord
+from aifarm.app.records import LoginRecord, Role, TokenRecord
 
 
 class Scope(StrEnum):
@@ -36,6 +36,7 @@ class Principal(Struct, frozen=True):
     """Who speaks, as the token says. `name` is the submitter of the tasks this token creates.
 
     An agent may be bound to one `client_id`, or to clients with one `label` ("NAME=VALUE").
+    `login`: the digest of the browser's log-in that stands for the token, where it is one.
     """
 
     token_id: str
@@ -44,6 +45,7 @@ class Principal(Struct, frozen=True):
     client_id: str | None = None
     label: str | None = None
     expires_at: float | None = None
+    login: str | None = None
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now
@@ -68,12 +70,14 @@ class Principal(Struct, frozen=True):
             raise Forbidden(f"This task belongs to {submitter}; only they may change it.")
 
 
-def principal(token: TokenRecord) -> Principal:
+def principal(token: TokenRecord, login: LoginRecord | None = None) -> Principal:
+    """Who the token says, or a browser that is logged in with it."""
     return Principal(
         token_id=token.id,
         name=token.name,
         role=token.role,
         client_id=token.client_id,
         label=token.label,
-        expires_at=token.expires_at,
+        expires_at=token.expires_at if login is None else login.expires_at,
+        login=None if login is None else login.digest,
     )

@@ -8,6 +8,7 @@ from aifarm.app.ports import Clock
 from aifarm.app.scopes import Principal
 
 EXPIRED, REVOKED = "the token has expired", "the token was revoked"
+LOGGED_OUT = "logged out"
 POLICY_VIOLATION = 1008
 
 
@@ -50,6 +51,11 @@ class Sessions:
         """Its sockets end now."""
         for session in [one for one in self._open if one.principal.token_id == token_id]:
             session.close(POLICY_VIOLATION, REVOKED)
+
+    def logged_out(self, login: str) -> None:
+        """The sockets that this browser opened end now."""
+        for session in [one for one in self._open if one.principal.login == login]:
+            session.close(POLICY_VIOLATION, LOGGED_OUT)
 
     def tick(self) -> None:
         """Ends the sockets of tokens that expired. To be called each second or so."""

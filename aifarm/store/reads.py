@@ -38,6 +38,7 @@ from aifarm.store.rows import (
     DATA,
     EVENTS,
     HOLDS,
+    LOGINS,
     OUTPUTS,
     PACES,
     PACKAGES,
@@ -70,6 +71,7 @@ class Reads:
                 clients=CLIENTS.records(connection.execute(select(tables.clients)).all()),
                 holds=HOLDS.records(connection.execute(select(tables.ranks)).all()),
                 tokens=TOKENS.records(connection.execute(select(tables.tokens)).all()),
+                logins=LOGINS.records(connection.execute(select(tables.logins)).all()),
                 last_event=connection.execute(select(func.max(tables.events.c.id))).scalar() or 0,
             )
 

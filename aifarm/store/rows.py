@@ -16,6 +16,7 @@ from aifarm.app.records import (
     ClientRecord,
     DataRecord,
     EventRecord,
+    LoginRecord,
     OutputRecord,
     PaceRecord,
     PackageRecord,
@@ -124,6 +125,7 @@ ATTEMPTS = Rows(tables.attempts, AttemptRecord)
 """Without `clients`, which lie in `placements`."""
 CLIENTS = Rows(tables.clients, ClientRecord)
 TOKENS = Rows(tables.tokens, TokenRecord)
+LOGINS = Rows(tables.logins, LoginRecord)
 EVENTS = Rows(tables.events, EventRecord)
 CHECKPOINTS = Rows(tables.checkpoints, CheckpointRecord)
 OUTPUTS = Rows(tables.outputs, OutputRecord)

@@ -244,6 +244,15 @@ tokens = Table(
     Column("label", PlainText),
 )
 
+logins = Table(
+    "logins",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("token_id", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,

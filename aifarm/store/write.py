@@ -24,6 +24,7 @@ from aifarm.app.records import (
     ClientSample,
     DataRecord,
     EventRecord,
+    LoginRecord,
     LogLines,
     OutputRecord,
     PaceRecord,
@@ -46,6 +47,7 @@ from aifarm.store.rows import (
     DATA,
     EVENTS,
     HOLDS,
+    LOGINS,
     OUTPUTS,
     PACES,
     PACKAGES,
@@ -57,7 +59,7 @@ from aifarm.store.rows import (
 from aifarm.store.samples import SamplesWriter
 from aifarm.store.statements import Statement
 
-_REPLACED = (CLIENTS, TOKENS, ATTEMPTS, HOLDS, UPLOADS, CHECKPOINTS, OUTPUTS, DATA, PACES)
+_REPLACED = (CLIENTS, TOKENS, LOGINS, ATTEMPTS, HOLDS, UPLOADS, CHECKPOINTS, OUTPUTS, DATA, PACES)
 """Kinds of records of which the last one written stands."""
 
 _ADDED = (PACKAGES, EVENTS)
@@ -114,6 +116,12 @@ class Buffer:
 
     def put_token(self, record: TokenRecord) -> None:
         self._put(TOKENS, (record.id,), record)
+
+    def put_login(self, record: LoginRecord) -> None:
+        self._put(LOGINS, (record.digest,), record)
+
+    def drop_login(self, digest: str) -> None:
+        self._put(LOGINS, (digest,), None)
 
     def put_upload(self, record: UploadRecord) -> None:
         self._put(UPLOADS, (record.id,), record)
@@ -189,7 +197,7 @@ class Writer:
         self._update_progress = _guarded([tables.tasks.c[name] for name in _PROGRESS], dialect)
         self._put: dict[Rows[Any], Statement] = {kind: upserting(kind.table) for kind in _REPLACED}
         self._put |= {kind: inserting(kind.table) for kind in _ADDED}
-        removed = (HOLDS, UPLOADS, CHECKPOINTS, OUTPUTS, PACKAGES, CLIENTS, DATA)
+        removed = (HOLDS, UPLOADS, CHECKPOINTS, OUTPUTS, PACKAGES, CLIENTS, DATA, LOGINS)
         self._remove = {kind: _removal(kind.table, dialect) for kind in removed}
         self._put_placements = upserting(tables.placements)
         self._put_idempotency = upserting(tables.idempotency)

@@ -119,9 +119,8 @@ class FarmHandler(RequestHandler):
     def identify(self, *, open_to_all: bool = False, metered: bool = True) -> None:
         """Whose token the request carries, counted. Raises Unauthorized, RateLimited."""
         facade, address = self.host.facade, self.request.remote_ip or ""
-        secret = None if open_to_all else session.secret_of(self.request, self.host)
-        if secret is not None:
-            self.principal = facade.authenticate(secret)
+        if not open_to_all:
+            self.principal = session.principal_of(self.request, self.host)
         if open_to_all:
             self.allowance = facade.limits.open(address)
         elif self.principal is None:

@@ -1,43 +1,57 @@
-"""A browser's log-in: the token in a cookie that no script can read.
+"""A browser's log-in: a cookie that no script can read stands for the token, and is not it.
 
 What comes with the cookie alone is taken only from the farm's own pages, so that no other page can
 act for whoever is logged in.
 """
 
+import secrets
+
 from tornado.httputil import HTTPServerRequest
 
+from aifarm.app import logins
+from aifarm.app.facade import digest_of
+from aifarm.app.records import LoginRecord
+from aifarm.app.scopes import Principal
 from aifarm.web.http import Host, Request, Response
 
 COOKIE = "aifarm_session"
 PAGE_HEADER = "X-AIFarm-Page"
 """A page from elsewhere could send it only after asking, and is never allowed to."""
 
-MAX_AGE = 12 * 3600
-"""Seconds that a browser keeps it, a working day: what else is served on the same host, at whatever
-port, is sent it too."""
-
 
 async def log_in(request: Request) -> Response:
     """Lets a browser go on as the token that this request came with: its answer sets a cookie that
-    only the farm's own pages can use."""
-    secret = request.headers.get("Authorization", "").partition(" ")[2].strip()
-    if not secret:
+    only the farm's own pages can use.
+
+    The cookie holds no token. It is valid for 12 hours, for as long as the token is, and until
+    the browser logs out.
+    """
+    if request.by.login is not None:
         return Response()  # it came with the cookie
-    return Response(headers={"Set-Cookie": _cookie(secret, MAX_AGE, request.url)})
+    secret = secrets.token_urlsafe(32)
+    login: LoginRecord = await request.write(logins.log_in(digest_of(secret), request.by))
+    age = round(login.expires_at - login.created_at)
+    return Response(headers={"Set-Cookie": _cookie(secret, age, request.url)})
 
 
 async def log_out(request: Request) -> Response:
-    """Removes the cookie from the browser. The token itself stays valid."""
+    """Ends the browser's log-in, closes the sockets that it opened, and removes its cookie. The
+    token itself stays valid, and so do other browsers' log-ins."""
+    if request.by.login is not None:
+        await request.write(logins.log_out(request.by.login))
     return Response(headers={"Set-Cookie": _cookie("", 0, request.url)})
 
 
-def secret_of(request: HTTPServerRequest, host: Host) -> str | None:
-    """The token that came in the Authorization header, or else in the cookie of an own page."""
+def principal_of(request: HTTPServerRequest, host: Host) -> Principal | None:
+    """Who speaks: by the token in the Authorization header, or else by the cookie of an own
+    page."""
     kind, _, secret = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() == "bearer":
-        return secret.strip()
+        return host.facade.authenticate(secret.strip())
     cookie = request.cookies.get(COOKIE)
-    return cookie.value if cookie is not None and _of_own_page(request, host) else None
+    if cookie is None or not _of_own_page(request, host):
+        return None
+    return host.facade.logged_in(cookie.value)
 
 
 def _of_own_page(request: HTTPServerRequest, host: Host) -> bool:

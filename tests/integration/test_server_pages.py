@@ -7,7 +7,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from integration.running import RunningServer
+from aifarm.app.logins import MAX_LOGINS
+from aifarm.web.session import COOKIE
+from integration.running import RunningServer, closed_with
 
 PAGE = {"X-AIFarm-Page": "1"}
 
@@ -64,6 +66,75 @@ def test_a_log_in_is_a_cookie_that_no_script_can_read(shared_server: RunningServ
     )
     assert refused.status_code == 401
     assert "Set-Cookie" not in refused.headers
+
+
+def session(server: RunningServer, token: str) -> tuple[str, int]:
+    """What the cookie of a new log-in holds, and for how many seconds a browser keeps it."""
+    answer = httpx.post(
+        f"{server.url}/api/v2/session", headers={"Authorization": f"Bearer {token}"}
+    )
+    cookie = answer.headers["Set-Cookie"]
+    age = next(part for part in cookie.split("; ") if part.startswith("Max-Age="))
+    return cookie.split(";")[0].partition("=")[2], int(age.partition("=")[2])
+
+
+def test_a_cookie_is_no_token_and_a_token_is_no_cookie(shared_server: RunningServer) -> None:
+    token = shared_server.token("researcher")
+    secret, _ = session(shared_server, token)
+    assert secret not in (token, "")
+    address = f"{shared_server.url}/api/v2/token"
+    assert httpx.get(address, cookies={COOKIE: secret}).status_code == 200
+    assert httpx.get(address, cookies={COOKIE: token}).status_code == 401
+    as_token = {"Authorization": f"Bearer {secret}"}
+    assert httpx.get(address, headers=as_token).status_code == 401
+
+
+def test_a_log_in_ends_with_its_token(shared_server: RunningServer) -> None:
+    token = shared_server.token("viewer", "for-a-minute", expires=60)
+    secret, age = session(shared_server, token)
+    assert 0 < age <= 60
+    address = f"{shared_server.url}/api/v2/token"
+    known = httpx.get(address, cookies={COOKIE: secret}).json()
+    cookie = {"Cookie": f"{COOKIE}={secret}"}
+    with connect(
+        f"ws://127.0.0.1:{shared_server.port}/api/v2/live",
+        additional_headers=cookie,
+        origin=shared_server.url,  # type: ignore[arg-type]
+    ) as socket:
+        shared_server.http().delete(f"/api/v2/tokens/{known['id']}")
+        assert closed_with(socket) == (1008, "the token was revoked")
+    assert httpx.get(address, cookies={COOKIE: secret}).status_code == 401
+
+
+def test_who_logs_out_is_out_with_all_that_this_browser_opened(
+    shared_server: RunningServer,
+) -> None:
+    token = shared_server.token("researcher")
+    secret, _ = session(shared_server, token)
+    other, _ = session(shared_server, token)
+    address = f"{shared_server.url}/api/v2"
+    with connect(
+        f"ws://127.0.0.1:{shared_server.port}/api/v2/live",
+        additional_headers={"Cookie": f"{COOKIE}={secret}"},
+        origin=shared_server.url,  # type: ignore[arg-type]
+    ) as socket:
+        out = httpx.delete(f"{address}/session", headers=PAGE, cookies={COOKIE: secret})
+        assert out.status_code == 204
+        assert closed_with(socket) == (1008, "logged out")
+    # A copy of the cookie is worth nothing; another browser, and the token, are as they were.
+    assert httpx.get(f"{address}/token", cookies={COOKIE: secret}).status_code == 401
+    assert httpx.get(f"{address}/token", cookies={COOKIE: other}).status_code == 200
+    assert shared_server.http(token).get("/api/v2/token").status_code == 200
+
+
+def test_a_token_has_so_many_browsers_and_the_oldest_gives_way(
+    shared_server: RunningServer,
+) -> None:
+    token = shared_server.token("viewer", "in-many-browsers")
+    secrets = [session(shared_server, token)[0] for _ in range(MAX_LOGINS + 1)]
+    address = f"{shared_server.url}/api/v2/token"
+    answers = [httpx.get(address, cookies={COOKIE: one}).status_code for one in secrets]
+    assert answers == [401] + [200] * MAX_LOGINS
 
 
 def test_who_logged_in_reads_and_changes_from_the_farms_own_page(browser: httpx.Client) -> None:

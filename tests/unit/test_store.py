@@ -21,6 +21,7 @@ from aifarm.app.records import (
     ClientRecord,
     DataRecord,
     EventRecord,
+    LoginRecord,
     LogLines,
     OutputRecord,
     PackageRecord,
@@ -165,6 +166,16 @@ def test_a_token_comes_back(shared: Store, record: TokenRecord) -> None:
     assert record in shared.tokens()
 
 
+@given(record=of(LoginRecord))
+@few
+def test_a_log_in_comes_back_until_it_ends(shared: Store, record: LoginRecord) -> None:
+    record = replace(record, digest=fresh_id())
+    written(shared, lambda tx: tx.put_login(record))
+    assert record in shared.load().logins
+    written(shared, lambda tx: tx.drop_login(record.digest))
+    assert record not in shared.load().logins
+
+
 @given(hold=of(Hold))
 @few
 def test_a_hold_comes_back_until_it_is_taken_away(shared: Store, hold: Hold) -> None:
@@ -282,7 +293,7 @@ def test_what_is_not_there_is_none(store: Store) -> None:
     assert store.summaries(["x"]) == {}
     assert store.series("x") == []
     assert store.performance("x") == (0, 0, 0.0)
-    assert store.load() == ([], [], [], [], 0)
+    assert store.load() == ([], [], [], [], [], 0)
 
 
 @pytest.mark.parametrize("odd", ["a\0b", "a\ud800b", "\udcff"])
@@ -611,7 +622,7 @@ def test_every_field_of_a_record_has_a_place(store: Store) -> None:
     from aifarm.store import rows
 
     kinds = [kind for kind in vars(rows).values() if isinstance(kind, rows.Rows)]
-    assert len(kinds) == 12
+    assert len(kinds) == 13
     for kind in kinds:
         columns = {path.partition(".")[0] for path in kind.paths}
         elsewhere = {"clients"} if kind is rows.ATTEMPTS else set()

@@ -15,6 +15,7 @@ export const COLOURS = ["--af-c1", "--af-c2", "--af-c3", "--af-c4", "--af-c5", "
  * @property {string} label
  * @property {number} colour which of COLOURS
  * @property {import("./curve.js").Curve} curve
+ * @property {boolean} [gaps] no line where a value is unknown
  */
 
 export class Chart {
@@ -26,13 +27,15 @@ export class Chart {
    * @param {number} [options.smooth] weight of the past, 0 to below 1
    * @param {number} [options.height] pixels
    * @param {string} [options.title]
+   * @param {[number, number]} [options.y] what the axis covers; by default what the values do
    */
-  constructor({ signal, x = "step", log = false, smooth = 0, height = HEIGHT, title = "" }) {
+  constructor({ signal, x = "step", log = false, smooth = 0, height = HEIGHT, title = "", y }) {
     this.x = x;
     this.log = log;
     this.smooth = smooth;
     this.height = height;
     this.title = title;
+    this.y = y;
     /** @type {Line[]} */
     this.lines = [];
     this.element = h("div", { class: "af-chart", role: "img", "aria-label": title || "curves" });
@@ -133,7 +136,7 @@ export class Chart {
       stroke: colour(COLOURS[line.colour % COLOURS.length]),
       width: 1.5,
       points: { show: line.curve.step.length === 1 },
-      spanGaps: true,
+      spanGaps: !line.gaps,
       value,
     }));
     const edge = { stroke: "transparent", points: { show: false }, spanGaps: true, value };
@@ -145,7 +148,7 @@ export class Chart {
       legend: { live: true },
       scales: {
         x: { time: this.x === "time", range: this._range.bind(this) },
-        y: { distr: this.log ? 3 : 1 },
+        y: { distr: this.log ? 3 : 1, ...(this.y && { range: this.y }) },
       },
       axes: [this.x === "time" ? { ...axis, values: clock } : axis, { ...axis, size: 58, values: (/** @type {any} */ _, /** @type {any[]} */ ticks) => ticks.map((tick) => (tick === null ? "" : format.tick(tick))) }],
       series: [

@@ -1,10 +1,9 @@
 /** One machine: what it does now, what it used, what happened to it. */
 
-import { Chart } from "./chart.js";
-import { Curve } from "./curve.js";
 import { fill, h } from "./dom.js";
 import * as format from "./format.js";
-import { action, badge, empty, facts, failed } from "./parts.js";
+import { historyView } from "./history.js";
+import { action, badge, facts, failed } from "./parts.js";
 
 /**
  * @param {import("./farm.js").Farm} farm @param {string} id @param {AbortSignal} signal
@@ -16,35 +15,18 @@ export function clientView(farm, id, signal, { onopen, admin }) {
   async function read() {
     try {
       const path = `/clients/${encodeURIComponent(id)}`;
-      const [client, history, story] = await Promise.all([
-        farm.get(path),
-        farm.get(`${path}/history`, { points: 400 }),
-        farm.get(`${path}/events`),
-      ]);
-      if (!signal.aborted) draw(client, history, story.events.reverse());
+      const [client, story] = await Promise.all([farm.get(path), farm.get(`${path}/events`)]);
+      if (!signal.aborted) draw(client, story.events.reverse());
     } catch (error) {
       fill(element, failed(/** @type {Error} */ (error), read));
     }
   }
 
-  /** @param {any} client @param {any} history @param {any[]} events */
-  function draw(client, history, events) {
+  /** @param {any} client @param {any[]} events */
+  function draw(client, events) {
     const { performance, resources } = client;
     const drain = (/** @type {boolean} */ drained) =>
       farm.send("PUT", `/clients/${encodeURIComponent(id)}/drain`, { drained }).then(read);
-    const times = history.time.map((/** @type {string} */ at) => Date.parse(at) / 1000);
-    /** @param {string} title @param {[string, (number | null)[]][]} columns */
-    const chart = (title, columns) => {
-      const made = new Chart({ signal, x: "time", title, height: 180 });
-      made.show(
-        columns.map(([name, values], colour) => {
-          const curve = new Curve(name);
-          Object.assign(curve, { time: times, step: times, value: values, min: values, max: values });
-          return { label: name, colour, curve };
-        }),
-      );
-      return made.element;
-    };
     fill(
       element,
       h("div", { class: "af-heading" }, h("h2", {}, client.id), badge(client.drained ? "drained" : client.status), h("span", { class: "af-quiet" }, `${client.hostname} · agent ${client.agent_version || format.UNKNOWN}`)),
@@ -65,18 +47,8 @@ export function clientView(farm, id, signal, { onopen, admin }) {
       client.tasks.length
         ? client.tasks.map((/** @type {any} */ task) => h("p", {}, h("a", { class: "af-link", href: `#/tasks/${task.id}`, onclick: () => onopen(task.id) }, format.short(task.id)), " ", badge(task.status), ` ${format.percent(task.progress)}`))
         : h("p", { class: "af-quiet" }, "None."),
-      h("h3", {}, "The last day"),
-      times.length
-        ? h(
-            "div",
-            { class: "af-charts" },
-            chart("CPU and RAM, %", [["CPU", history.cpu], ["RAM", history.ram]]),
-            history.gpus.map((/** @type {any} */ gpu) => [
-              chart(`GPU ${gpu.id}, %`, [["use", gpu.utilization]]),
-              chart(`GPU ${gpu.id}, memory in MiB`, [["memory", gpu.memory_used]]),
-            ]),
-          )
-        : empty("Nothing measured yet."),
+      h("h3", {}, "What it used"),
+      historyView(farm, id, signal),
       h("h3", {}, "Story"),
       h("ol", { class: "af-story" }, events.map((event) => h("li", {}, h("time", { datetime: event.at, title: format.time(event.at) }, format.ago(event.at)), h("span", {}, event.message)))),
     );

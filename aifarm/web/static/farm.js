@@ -28,13 +28,25 @@ export class Farm {
    * @param {Record<string, string>} [options.headers] what each request carries
    * @param {(url: string, init: RequestInit) => Promise<Response>} [options.fetch] the host's own
    * @param {boolean} [options.readonly] nothing may be changed
+   * @param {() => void} [options.onstranger] called when the farm does not know who asks
    */
-  constructor({ base, headers = {}, fetch = (url, init) => window.fetch(url, init), readonly = false }) {
+  constructor({ base, headers = {}, fetch = (url, init) => window.fetch(url, init), readonly = false, onstranger = () => {} }) {
     this.base = base;
     this.readonly = readonly;
+    /** @type {import("./types").Token | null} who is here, where the page knows */
+    this.me = null;
     this._headers = headers;
     this._send = fetch;
+    this._onstranger = onstranger;
     this.feed = new Feed(`${base}/api/v2/live`.replace(/^http/, "ws"));
+  }
+
+  /**
+   * Whether a page offers to change what belongs to somebody; the farm asks again.
+   * @param {string} owner who submitted, published or put it
+   */
+  controls(owner) {
+    return !this.readonly && (!this.me || this.me.role === "admin" || this.me.name === owner);
   }
 
   /** @param {string} path @param {Record<string, any>} [query] @returns {Promise<any>} */
@@ -80,6 +92,7 @@ export class Farm {
       throw new FarmError("The farm does not answer.", "UNREACHABLE", 0);
     }
     if (answer.ok) return answer;
+    if (answer.status === 401) this._onstranger();
     let told = null;
     try {
       told = (await answer.json()).error;

@@ -52,6 +52,62 @@ function complain(button, sentence) {
   if (sentence) row?.append(h("p", { class: "af-complaint", role: "alert" }, sentence));
 }
 
+/**
+ * @param {string[]} names of the columns, "" for one of buttons
+ * @param {any[][]} rows of elements or text
+ */
+export function table(names, rows) {
+  return h(
+    "div",
+    { class: "af-wide" },
+    h(
+      "table",
+      { class: "af-table" },
+      h("thead", {}, h("tr", {}, names.map((name) => (name ? h("th", { scope: "col" }, name) : h("td", {}))))),
+      h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell) => h("td", {}, cell))))),
+    ),
+  );
+}
+
+/** How long ago, with the moment itself where somebody points. @param {string | null} at ISO 8601 */
+export function moment(at) {
+  return h("time", { datetime: at, title: format.time(at) }, format.ago(at));
+}
+
+/**
+ * Asks before something that cannot be taken back. Resolves to whether the answer is `yes`.
+ * @param {string} question @param {string} yes what its button says @param {...any} rest
+ * @returns {Promise<boolean>}
+ */
+export function confirmed(question, yes, ...rest) {
+  return new Promise((resolve) => {
+    const dialog = /** @type {HTMLDialogElement} */ (h("dialog", { class: "aifarm af-dialog", "aria-label": question }));
+    const button = (/** @type {string} */ words, /** @type {string} */ look, /** @type {string} */ value) =>
+      h("button", { type: "button", class: `af-button ${look}`, onclick: () => dialog.close(value) }, words);
+    fill(dialog, h("p", { class: "af-question" }, question), rest, h("div", { class: "af-actions" }, button("Cancel", "", ""), button(yes, "af-danger", "yes")));
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/** Text, and a button that copies it. @param {string} text @param {string} name what it is */
+export function copied(text, name) {
+  const field = /** @type {HTMLInputElement} */ (h("input", { class: "af-input af-copied", readonly: true, value: text, "aria-label": name, onfocus: () => field.select() }));
+  const button = h("button", { type: "button", class: "af-button" }, "Copy");
+  button.addEventListener("click", async () => {
+    field.select();
+    // Without TLS a browser has no clipboard for pages, but for what is selected.
+    if (navigator.clipboard) await navigator.clipboard.writeText(text);
+    else document.execCommand("copy");
+    button.textContent = "Copied";
+  });
+  return h("div", { class: "af-row" }, field, button);
+}
+
 /** What stands where there is nothing yet. @param {string} title @param {...any} rest */
 export function empty(title, ...rest) {
   return h("div", { class: "af-nothing" }, h("p", { class: "af-nothing-title" }, title), rest);

@@ -95,14 +95,15 @@ function statusLine(task) {
  */
 function buttons(farm, task, onretry) {
   if (farm.readonly) return null;
+  const mine = farm.controls(task.submitter);
   const desire = (/** @type {string} */ status) => farm.send("PUT", `/tasks/${task.id}/status`, { status });
   const over = format.FINAL.has(task.status);
   return h(
     "div",
     { class: "af-actions" },
-    !over && task.desired === "running" && action("Pause", () => desire("paused")),
-    !over && task.desired === "paused" && action("Resume", () => desire("running"), { class: "af-button af-primary" }),
-    !over && task.desired !== "stopped" && action("Stop", () => desire("stopped"), { title: "Writes a checkpoint and ends" }),
+    mine && !over && task.desired === "running" && action("Pause", () => desire("paused")),
+    mine && !over && task.desired === "paused" && action("Resume", () => desire("running"), { class: "af-button af-primary" }),
+    mine && !over && task.desired !== "stopped" && action("Stop", () => desire("stopped"), { title: "Writes a checkpoint and ends" }),
     over &&
       action("Retry", async () => onretry((await farm.send("POST", `/tasks/${task.id}/retry`, {})).id), {
         title: "A new task that goes on from the latest checkpoint",

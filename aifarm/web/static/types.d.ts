@@ -45,6 +45,46 @@ export interface Gpu {
   processes?: { pid: number; user?: string | null; name?: string | null; memory?: number | null }[] | null;
 }
 
+export interface Token {
+  id: string;
+  name: string;
+  role: string;
+  client_id: string | null;
+  label: string | null;
+  created_at: string;
+  expires_at: string | null;
+  revoked_at: string | null;
+}
+
+export interface Package {
+  name: string;
+  version: string;
+  kind: string;
+  sha256: string;
+  size: number;
+  publisher: string;
+  path: string;
+  created_at: string;
+  manifest?: {
+    entry: string;
+    requires?: string[];
+    defaults?: Record<string, unknown>;
+    origin?: { commit: string; dirty?: boolean } | null;
+    data?: Record<string, { url: string }>;
+    files: Record<string, string>;
+  };
+}
+
+export interface Data {
+  sha256: string;
+  name: string;
+  kind: string;
+  size: number;
+  putter: string;
+  url: string;
+  created_at: string;
+}
+
 export interface Client {
   id: string;
   status: string;
