@@ -67,6 +67,7 @@ class AIFarm(ExtensionApp):
         self.handlers += [
             (r"/aifarm/info", InfoHandler),
             (r"/aifarm/static/(.*)", Asset, {"path": str(FOLDER)}),
+            (r"/aifarm/notebooks/(.*)", Asset, {"path": str(Path(__file__).parent / "notebooks")}),
             (r"/aifarm/api/v2/live", LiveProxy),
             (r"/aifarm/((?:api/v2|models)/.+)", RestProxy),
         ]

@@ -4,6 +4,7 @@ import { Chart } from "./chart.js";
 import { Curve } from "./curve.js";
 import { fill, h } from "./dom.js";
 import * as format from "./format.js";
+import { note, standing } from "./machines.js";
 import { action, badge, empty, facts, failed } from "./parts.js";
 
 /**
@@ -47,8 +48,8 @@ export function clientView(farm, id, signal, { onopen, admin }) {
     };
     fill(
       element,
-      h("div", { class: "af-heading" }, h("h2", {}, client.id), badge(client.drained ? "drained" : client.status), h("span", { class: "af-quiet" }, `${client.hostname} · agent ${client.agent_version || format.UNKNOWN}`)),
-      client.drained && h("p", { class: "af-note" }, client.drained),
+      h("div", { class: "af-heading" }, h("h2", {}, client.id), badge(standing(client)), h("span", { class: "af-quiet" }, `${client.hostname} · agent ${client.agent_version || format.UNKNOWN}`)),
+      note(client),
       admin &&
         !farm.readonly &&
         h("div", { class: "af-actions" }, client.drained ? action("Undrain", () => drain(false)) : action("Drain", () => drain(true), { title: "It gets no new tasks; what runs goes on" })),
