@@ -15,8 +15,9 @@ EMPTY = hashlib.sha256().hexdigest()
 class ScriptedAgent:
     """One client with 4 cores and 8 GiB, and the latest task that it was given.
 
-    `gpus`: what it says that it has, which nothing here need really have. `environments`: what it advertises.
-    `refusal`: what the server had to say of the latest message about it.
+    `gpus`: what it says that it has, which nothing here need really have.
+    `environments`: what it advertises. `refusal`: what the server had to say of the latest message
+    about it.
     """
 
     def __init__(

@@ -48,7 +48,9 @@ export function addCommands(app, farm, { apputils, lumino, palette, launcher, ma
   const { Clipboard, InputDialog, Notification } = apputils;
 
   /** Short where a menu says whose it is. @param {string} words @param {string} [more] */
-  const named = (words, more = "") => (/** @type {any} */ args) => (args.context ? words : args.menu ? words + more : `${CATEGORY}: ${words}${more}`);
+  const named = (words, more = "") => (/** @type {any} */ args) => (args.context || args.card ? words : args.menu ? words + more : `${CATEGORY}: ${words}${more}`);
+  // A menu that says whose it is needs no picture at every line.
+  const picture = (/** @type {any} */ args) => (args.context || args.menu ? undefined : icon);
   /** The task that a context menu was opened on. @returns {string | undefined} */
   const pointed = () => app.contextMenuHitTest((/** @type {HTMLElement} */ node) => Boolean(node.dataset?.task))?.dataset.task;
   const task = (/** @type {any} */ args) => args.id ?? (args.context ? pointed() : undefined);
@@ -74,7 +76,7 @@ export function addCommands(app, farm, { apputils, lumino, palette, launcher, ma
   }
   const latest = async (/** @type {any} */ query) => (await farm.get("/tasks", { limit: CHOICE, ...query })).tasks;
 
-  commands.addCommand(IDS.panel, { label: named("Queue and Machines"), caption: "Shows or hides the panel", icon, execute: togglePanel });
+  commands.addCommand(IDS.panel, { label: named("Queue and Machines"), caption: "Shows or hides the panel", icon: picture, execute: togglePanel });
   /** @type {Record<string, {words: string, more?: string, caption: string}>} */
   const views = {
     runs: { words: "Runs", caption: "All tasks of the farm: find, sort, compare" },
@@ -89,7 +91,7 @@ export function addCommands(app, farm, { apputils, lumino, palette, launcher, ma
       return named(view.words, view.more)(args);
     },
     caption: (/** @type {any} */ args) => views[args.view ?? "task"].caption,
-    icon: (/** @type {any} */ args) => (args.context ? undefined : icon),
+    icon: picture,
     execute: told(async (args) => {
       const view = args.view ?? "task";
       if (view === "task") {
@@ -125,7 +127,7 @@ export function addCommands(app, farm, { apputils, lumino, palette, launcher, ma
   commands.addCommand(IDS.first, {
     label: named("First Notebook"),
     caption: "A model of a notebook, trained on the farm",
-    icon,
+    icon: picture,
     execute: told(async () => {
       const folder = browser?.model.path ?? "";
       const path = folder && !folder.endsWith(":") ? `${folder}/${QUICKSTART}` : `${folder}${QUICKSTART}`;
@@ -159,7 +161,7 @@ export function addCommands(app, farm, { apputils, lumino, palette, launcher, ma
   [IDS.open, IDS.pause, IDS.resume, IDS.stop, IDS.retry, IDS.copy].forEach((command, rank) =>
     contextMenu.addItem({ command, args: { context: true }, selector: ".aifarm [data-task]", rank }),
   );
-  launcher?.add({ command: IDS.first, category: CATEGORY, rank: 0, args: { menu: true } });
-  launcher?.add({ command: IDS.open, category: CATEGORY, rank: 1, args: { view: "runs", menu: true } });
-  commands.addKeyBinding({ command: IDS.panel, keys: ["Alt Shift F"], selector: "body" });
+  launcher?.add({ command: IDS.first, category: CATEGORY, rank: 0, args: { card: true } });
+  launcher?.add({ command: IDS.open, category: CATEGORY, rank: 1, args: { view: "runs", card: true } });
+  commands.addKeyBinding({ command: IDS.panel, args: { menu: true }, keys: ["Alt Shift F"], selector: "body" });
 }

@@ -100,7 +100,7 @@ export async function plugin(shared) {
           make: (_, signal) =>
             diagnosticsView(farm, signal, {
               info,
-              door: () => read(`${PageConfig.getOption("fullLabextensionsUrl")}/aifarm/package.json`),
+              door: () => read(new URL(`${PageConfig.getOption("fullLabextensionsUrl")}/aifarm/package.json`, location.href).href),
               me: () => me,
               copy: (/** @type {string} */ text) => Clipboard.copyToSystem(text),
               lab: app.version,

@@ -83,10 +83,8 @@ export function machinesView(farm, signal, { onopen = () => {}, onclient } = {})
     return h(
       "div",
       { class: "af-row af-holds", dataset: { key: task.id, task: task.id } },
-      h("a", { href: `#/tasks/${task.id}`, class: "af-link", onclick: open }, known ? label(known) : format.short(task.id)),
-      h("span", {}, badge(task.status)),
-      h("span", { class: "af-spring" }),
-      h("span", { class: "af-quiet" }, [known?.submitter, format.percent(task.progress)].filter(Boolean).join(" · ")),
+      h("a", { href: `#/tasks/${task.id}`, class: "af-link af-name", onclick: open }, known ? label(known) : format.short(task.id)),
+      h("span", { class: "af-quiet" }, [known?.submitter, task.status === "running" ? format.percent(task.progress) : task.status].filter(Boolean).join(" · ")),
     );
   }
 
