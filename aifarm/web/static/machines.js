@@ -35,7 +35,7 @@ export function machinesView(farm, signal, { onopen = () => {}, onclient } = {})
     };
     const name = onclient ? h("a", { href: `#/clients/${encodeURIComponent(client.id)}`, class: "af-link", onclick: open }, client.id) : client.id;
     const aside = away ? `seen ${format.ago(client.last_seen)}` : client.hostname !== client.id ? client.hostname : "";
-    const ram = resources?.ram.total ? resources.ram : null;
+    const ram = resources?.ram.total && resources.ram.used ? resources.ram : null; // nothing runs in none
     return h(
       "div",
       { class: `af-machine${away ? " af-away" : ""}`, dataset: { key: client.id } },
