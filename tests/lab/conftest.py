@@ -98,6 +98,12 @@ class Lab:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=60)
 
+    def kill(self) -> None:
+        """SIGKILL, for a Lab that nobody asks anything any more."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(timeout=60)
+
     def connect(self) -> Farm:
         """The farm, as a kernel finds it."""
         data = self.home / ".local/share/aifarm/lab"
@@ -147,7 +153,7 @@ def page(browser: Browser) -> Iterator[Page]:
             foreign.append(request.url)
 
     page.on("console", console)
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("pageerror", lambda error: faults.append(error.stack or str(error)))
     page.on("request", asked)
     page.faults = faults  # type: ignore[attr-defined]
     yield page

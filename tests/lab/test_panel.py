@@ -4,6 +4,7 @@ these hold and measure, are made up."""
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Response, expect
@@ -13,6 +14,7 @@ from integration.running import RunningServer
 from integration.scripted import ScriptedAgent
 from lab.axe import serious
 from lab.conftest import PATIENCE, Lab
+from lab.oldest import JUPYTERLAB, python_with_oldest_lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -253,7 +255,9 @@ def test_diagnostics_name_both_sides_and_say_what_to_upgrade(
     assert re.search(r"JupyterLab: \d", copied)
     assert f"at: {server.url}" in copied
 
-    page.route("**/extensions/aifarm/package.json?*", lambda r: r.fulfill(json={"version": "0.0.1"}))
+    page.route(
+        "**/extensions/aifarm/package.json?*", lambda r: r.fulfill(json={"version": "0.0.1"})
+    )
     view.get_by_role("button", name="Look again").click()
     expect(view.get_by_role("alert")).to_contain_text(
         "upgrade aifarm in the environment in which JupyterLab is installed, and restart Jupyter"
@@ -291,3 +295,39 @@ def test_nothing_keeps_people_out(
         expect(page.locator(seen)).to_be_visible()
         found += serious(page, ".jp-MainAreaWidget:not(.lm-mod-hidden) .af-lab")
     assert found == []
+
+
+@pytest.mark.timeout(900)
+def test_the_oldest_lab_has_the_panel_the_menus_and_the_toasts(
+    page: Page, server: RunningServer, agent: ScriptedAgent, tmp_path: Path
+) -> None:
+    """All other tests are of the newest."""
+    lab = Lab(tmp_path, python_with_oldest_lab())
+    lab.start(f"--AIFarm.url={server.url}", f"--AIFarm.token={server.token('researcher', 'ann')}")
+    try:
+        submit(server, "ann", "Seen in an old Lab")
+        agent.take()
+        agent.running()
+        agent.progress(45.0, step=450, loss=0.5)
+        agent.beat(cpu_usage=20.0)  # an installation may have taken minutes
+        panel = open_lab(page, lab)
+        expect(panel.get_by_role("group", name="GPU 0 of ws1")).to_contain_text("61 °C")
+        item = panel.get_by_role("listitem").filter(has_text="Seen in an old Lab")
+        item.get_by_role("link").click(button="right")
+        page.get_by_role("menuitem", name="Pause", exact=True).click()
+        expect(item).to_contain_text("to be paused")
+        from_menu(page, "Diagnostics")
+        view = page.locator(".af-diagnostics")
+        expect(view.get_by_text("Nothing is found to be wrong.")).to_be_visible()
+        expect(view).to_contain_text(JUPYTERLAB)
+        agent.end("completed")
+        toast = page.locator(".Toastify__toast").filter(has_text="Seen in an old Lab completed")
+        toast.get_by_role("button", name="Show").click()
+        expect(page.locator(".af-task .uplot").first).to_be_visible()
+        from_menu(page, "First Notebook")
+        expect(page.get_by_role("heading", name="A model of this notebook")).to_be_visible()
+    finally:
+        # That Lab's own table of contents stumbles over a notebook that opens.
+        page.faults[:] = [one for one in page.faults if "/aifarm/" in one]  # type: ignore[attr-defined]
+        page.close()  # it would complain that Lab is gone
+        lab.kill()

@@ -14,7 +14,7 @@ const MODES = {
   attached: "attached to a farm elsewhere",
   away: "there is none",
 };
-const SILENT = 60; // seconds after which an agent that is said to be there is worth a word
+const SILENT = 120; // seconds after which an agent that is said to be there is worth a word
 
 /**
  * @param {import("./farm.js").Farm} farm @param {AbortSignal} signal

@@ -35,7 +35,9 @@ export function machinesView(farm, signal, { onopen = () => {}, onclient } = {})
     };
     const name = onclient ? h("a", { href: `#/clients/${encodeURIComponent(client.id)}`, class: "af-link", onclick: open }, client.id) : client.id;
     const aside = away ? `seen ${format.ago(client.last_seen)}` : client.hostname !== client.id ? client.hostname : "";
-    const ram = resources?.ram.total && resources.ram.used ? resources.ram : null; // nothing runs in none
+    // Before its first heartbeat both are nought.
+    const measured = !away && resources && (resources.cpu.usage || resources.ram.used);
+    const ram = resources?.ram.total ? resources.ram : null;
     return h(
       "div",
       { class: `af-machine${away ? " af-away" : ""}`, dataset: { key: client.id } },
@@ -44,8 +46,8 @@ export function machinesView(farm, signal, { onopen = () => {}, onclient } = {})
       h(
         "div",
         { class: "af-meters", dataset: { key: "meters" } },
-        meter("CPU", away ? null : resources?.cpu.usage, resources?.cpu.cores ? `${resources.cpu.cores} cores` : ""),
-        meter("RAM", away || !ram ? null : (100 * ram.used) / ram.total, sizes(ram, away)),
+        meter("CPU", measured ? resources.cpu.usage : null, resources?.cpu.cores ? `${resources.cpu.cores} cores` : ""),
+        meter("RAM", measured && ram ? (100 * ram.used) / ram.total : null, sizes(ram, !measured)),
       ),
       gpus.map((gpu) => gpuBlock(gpu, client, away)),
       resources && !gpus.length && h("p", { class: "af-quiet", dataset: { key: "no-gpu" } }, "No GPU."),
@@ -120,10 +122,10 @@ function others(gpu, ours) {
   return words.map((one) => h("p", { class: "af-quiet" }, one));
 }
 
-/** @param {{total: number, used: number} | null} memory MiB @param {boolean} away */
-function sizes(memory, away) {
+/** @param {{total: number, used: number} | null} memory MiB @param {boolean} unknown what of it is used */
+function sizes(memory, unknown) {
   if (!memory) return "";
-  return away ? format.memory(memory.total) : `${format.memory(memory.used)} of ${format.memory(memory.total)}`;
+  return unknown ? format.memory(memory.total) : `${format.memory(memory.used)} of ${format.memory(memory.total)}`;
 }
 
 /** @param {string} name @param {number | null | undefined} value percent @param {string} words */
