@@ -218,6 +218,7 @@ def test_the_keyboard_keeps_its_place_while_the_panel_changes(
     lab: Lab, page: Page, server: RunningServer, agent: ScriptedAgent
 ) -> None:
     panel = open_lab(page, lab)
+    expect(panel.get_by_text("Nothing runs and nothing waits.")).to_be_visible()
     submit(server, "ann", "By keyboard")
     agent.take()
     agent.running()
@@ -328,6 +329,6 @@ def test_the_oldest_lab_has_the_panel_the_menus_and_the_toasts(
         expect(page.get_by_role("heading", name="A model of this notebook")).to_be_visible()
     finally:
         # That Lab's own table of contents stumbles over a notebook that opens.
-        page.faults[:] = [one for one in page.faults if "/aifarm/" in one]  # type: ignore[attr-defined]
         page.close()  # it would complain that Lab is gone
+        page.faults[:] = [one for one in page.faults if "/aifarm/" in one]  # type: ignore[attr-defined]
         lab.kill()

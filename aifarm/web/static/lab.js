@@ -56,17 +56,16 @@ export async function plugin(shared) {
       const info = () => read(`${root}/info`);
       const icon = new ui.LabIcon({ name: "aifarm:icon", svgstr: SPROUT });
 
-      // Known once the farm answers, which may still be starting.
+      // Known before the panel follows the farm: what is told of a task depends on whose it is.
       const me = { name: "", role: "" };
-      farm.feed.addEventListener("snapshot", async () => {
-        if (me.name) return;
-        try {
+      const begin = async () => {
+        const told = await info();
+        if (told.url && !me.name) {
           Object.assign(me, await farm.get("/token"));
           farm.readonly = me.role === "viewer";
-        } catch {
-          // asked again with the next snapshot
         }
-      });
+        return told;
+      };
 
       /** A widget whose content lives as long as it. @param {(signal: AbortSignal) => any} make */
       const widget = (make) => {
@@ -129,7 +128,7 @@ export async function plugin(shared) {
 
       // ---------------------------------------------------------------- the panel
 
-      const panel = widget((signal) => panelView(farm, signal, { onopen: openTask, onclient: openClient, run: (/** @type {string} */ id, /** @type {any} */ args) => app.commands.execute(id, args), me: () => me, info }));
+      const panel = widget((signal) => panelView(farm, signal, { onopen: openTask, onclient: openClient, run: (/** @type {string} */ id, /** @type {any} */ args) => app.commands.execute(id, args), me: () => me, info: begin }));
       panel.id = PANEL;
       panel.title.icon = icon;
       panel.title.caption = "AI Farm";

@@ -28,8 +28,9 @@ export function announceEnds(farm, { notify, me, open }) {
     if (!going.delete(task.id) || task.submitter !== me().name) return;
     const words = `${label(task)} ${task.status}${task.message ? `: ${task.message}` : ""}`;
     const actions = [{ label: "Show", callback: () => open(task.id) }];
+    // What came about while nobody looked stays until somebody does.
     if (task.status === "failed") notify.error(words, { actions, autoClose: false });
-    else if (task.status === "completed") notify.success(words, { actions, autoClose: BRIEFLY });
+    else if (task.status === "completed") notify.success(words, { actions, autoClose: false });
     else notify.info(words, { actions, autoClose: BRIEFLY });
   }
 

@@ -23,7 +23,8 @@
     const words =
       "AI Farm: the Jupyter server has no part of it, or an older one. Install or upgrade aifarm[jupyter]" +
       " in the environment in which the Jupyter server runs, and restart Jupyter.";
-    const activate = () => void Notification.error(words, { autoClose: false });
+    // Before that nobody would see it.
+    const activate = (app) => void app.restored.then(() => Notification.error(words, { autoClose: false }));
     return { id: "aifarm:panel", autoStart: true, activate };
   };
 
