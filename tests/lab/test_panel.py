@@ -268,7 +268,7 @@ def test_diagnostics_name_both_sides_and_say_what_to_upgrade(
 def test_without_the_servers_part_one_sentence_says_what_to_do(lab: Lab, page: Page) -> None:
     page.route("**/aifarm/static/lab.js", lambda route: route.fulfill(status=404))
     page.goto(f"{lab.url}/lab?token={lab.token}&reset")
-    expect(page.get_by_text("in the environment in which the Jupyter server runs")).to_be_visible()
+    expect(page.get_by_text("where the Jupyter server runs")).to_be_visible()
     page.faults.clear()  # type: ignore[attr-defined]  # the browser's own word on the 404
 
 
@@ -328,7 +328,7 @@ def test_the_oldest_lab_has_the_panel_the_menus_and_the_toasts(
         from_menu(page, "First Notebook")
         expect(page.get_by_role("heading", name="A model of this notebook")).to_be_visible()
     finally:
-        # That Lab's own table of contents stumbles over a notebook that opens.
         page.close()  # it would complain that Lab is gone
+        # That Lab's own table of contents stumbles over a notebook that opens.
         page.faults[:] = [one for one in page.faults if "/aifarm/" in one]  # type: ignore[attr-defined]
         lab.kill()

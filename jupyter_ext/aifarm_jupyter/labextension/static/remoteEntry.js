@@ -20,9 +20,8 @@
   const missing = async (error) => {
     console.error(error);
     const { Notification } = await shared("@jupyterlab/apputils");
-    const words =
-      "AI Farm: the Jupyter server has no part of it, or an older one. Install or upgrade aifarm[jupyter]" +
-      " in the environment in which the Jupyter server runs, and restart Jupyter.";
+    // Lab cuts off what is longer than 140 characters.
+    const words = "AI Farm: install or upgrade aifarm[jupyter] where the Jupyter server runs, and restart Jupyter.";
     // Before that nobody would see it.
     const activate = (app) => void app.restored.then(() => Notification.error(words, { autoClose: false }));
     return { id: "aifarm:panel", autoStart: true, activate };
