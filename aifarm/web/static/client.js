@@ -48,7 +48,7 @@ export function clientView(farm, id, signal, { onopen, admin }) {
     };
     fill(
       element,
-      h("div", { class: "af-heading" }, h("h2", {}, client.id), badge(standing(client)), h("span", { class: "af-quiet" }, `${client.hostname} · agent ${client.agent_version || format.UNKNOWN}`)),
+      h("div", { class: "af-heading" }, h("h2", {}, client.id), badge(standing(client)), h("span", { class: "af-quiet" }, [client.hostname, `agent ${client.agent_version || format.UNKNOWN}`].filter(Boolean).join(" · "))),
       note(client),
       admin &&
         !farm.readonly &&
@@ -57,7 +57,7 @@ export function clientView(farm, id, signal, { onopen, admin }) {
         ["seen", format.ago(client.last_seen)],
         ["cores", resources ? format.number(resources.cpu.cores) : format.UNKNOWN],
         ["RAM", format.memory(resources?.ram.total)],
-        ["GPUs", resources?.gpu.length ? resources.gpu.map((/** @type {any} */ gpu) => `${gpu.name}, ${format.memory(gpu.memory.total)}`).join("; ") : "none"],
+        ["GPUs", resources?.gpu.length ? resources.gpu.map((/** @type {any} */ gpu) => `${gpu.name}, ${format.memory(gpu.memory.total || null)}`).join("; ") : "none"],
         ["labels", Object.entries(client.labels).map(([name, value]) => `${name}=${value}`).join(", ")],
         ["completed", `${format.number(performance.completed_tasks)} of ${format.number(performance.ended_attempts)} attempts`],
         ["mean time", format.duration(performance.average_time)],
