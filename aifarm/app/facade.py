@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from aifarm.app.draft import Changes, Draft
 from aifarm.app.errors import Deposed, FarmError
@@ -170,6 +171,7 @@ class Facade:
             monotonic,
             self.view.task,
             self._owner,
+            self._measured,
             lease=settings.lease,
             heartbeat=settings.heartbeat,
             reattach=settings.reattach,
@@ -266,8 +268,18 @@ class Facade:
         known = self._valid(token)
         return None if known is None else known.token_id
 
+    def _measured(self, client_id: str) -> None:
+        client = self.view.clients.get(client_id)
+        if client is not None:
+            self.feed.client(client, urgent=False)
+
     def show_client(self, client: ClientRecord) -> ClientFull:
-        return client_full(client, self.links.connected(client.id), self.view.tasks_on(client.id))
+        """With what it last said of itself."""
+        told = self.links.resources(client.id)
+        if told is not None:
+            client = replace(client, resources=told)
+        links, tasks = self.links, self.view.tasks_on(client.id)
+        return client_full(client, links.connected(client.id), links.lends(client.id), tasks)
 
     @contextmanager
     def following(self, topics: Iterable[str], wake: Callable[[bool], None]) -> Iterator[Mailbox]:

@@ -59,6 +59,7 @@ class Link:
         self.ready = False
         self.over = False
         self.resources: wire.Resources | None = None
+        self.lends = True
         self.heard = 0.0
 
 
@@ -66,6 +67,7 @@ class Links:
     """All connections. `clock` is seconds since the epoch, `monotonic` what leases run on.
 
     `owner`: the valid token that a Client-ID belongs to. `clients`: how many of them one may have.
+    `measured` is called with the id of a client that said anew what it uses.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Links:
         monotonic: Clock,
         records: Callable[[str], TaskRecord | None],
         owner: Callable[[str], str | None],
+        measured: Callable[[str], None] = lambda _: None,
         *,
         lease: float,
         heartbeat: float,
@@ -86,6 +89,7 @@ class Links:
         self._monotonic = monotonic
         self._records = records
         self._owner = owner
+        self._measured = measured
         self._lease = lease
         self._heartbeat = heartbeat
         self._reattach = reattach
@@ -171,6 +175,11 @@ class Links:
         link = self._links.get(client_id)
         return link.resources if link is not None else None
 
+    def lends(self, client_id: str) -> bool:
+        """False while its owner has taken it back, as far as is known."""
+        link = self._links.get(client_id)
+        return link is None or link.lends
+
     # ------------------------------------------------------------ time
 
     def await_return(self, client_ids: Iterable[str]) -> None:
@@ -237,6 +246,7 @@ class Links:
         client_id, token_id = link.client_id, link.principal.token_id
         link.speaks = "agent"
         link.resources = hello.resources
+        link.lends = hello.lends
         held = [held_rank(rank) for rank in hello.tasks]
 
         def operation(draft: Draft) -> tuple[Verdict, ...]:
@@ -362,6 +372,7 @@ class Links:
         if link.speaks != "agent":
             raise InvalidRequest("Only an agent lends; a client without hello asks.", field="type")
         client_id = link.client_id
+        link.lends = lends
         self._submit(lambda draft: draft.take(draft.farm.lend(client_id, lends)), _ignore)
 
     def _see(self, link: Link, paths: dict[str, bool]) -> None:
@@ -389,6 +400,8 @@ class Links:
         if changed or due:
             resources, info = link.resources, beat.system_info if due else None
             self._submit(lambda draft: self._touch(draft, client_id, resources, info), _ignore)
+        else:
+            self._measured(client_id)
         if due:
             self._sampled[client_id] = now
 

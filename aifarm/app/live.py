@@ -146,9 +146,7 @@ class Feed:
         for record in changes.settled:
             self._task(record, True)
         for client in changes.clients:
-            if readers := self._following(*_topics(client_id=client.id)):
-                changed = live.ClientChanged(self.last_event, self._show_client(client))
-                self._put(readers, ("client", client.id), changed, urgent=True)
+            self.client(client)
         for client_id in changes.forgotten:
             if readers := self._following(*_topics(client_id=client_id)):
                 gone = live.ClientForgotten(self.last_event, client_id)
@@ -162,6 +160,12 @@ class Feed:
             if readers := self._following(f"task:{key.task_id}"):
                 grown = live.LinesAdded(*key, total, lines.open)
                 self._put(readers, ("log", f"{key}"), grown, urgent=False)
+
+    def client(self, client: ClientRecord, urgent: bool = True) -> None:
+        """As it is now; not urgent where only what it uses is another."""
+        if readers := self._following(*_topics(client_id=client.id)):
+            changed = live.ClientChanged(self.last_event, self._show_client(client))
+            self._put(readers, ("client", client.id), changed, urgent)
 
     def _following(self, *topics: str) -> set[Mailbox]:
         return set().union(*(self._readers[topic] for topic in topics if topic in self._readers))

@@ -172,7 +172,15 @@ def client_details(
     )
 
 
-def client_full(client: ClientRecord, connected: bool, tasks: list[TaskRecord]) -> rest.ClientFull:
+def _on_client(record: TaskRecord, client_id: str) -> rest.ClientTaskFull:
+    task = record.task
+    gpus = sorted({gpu for rank in task.ranks if rank.client_id == client_id for gpu in rank.gpus})
+    return rest.ClientTaskFull(task.id, task.state.value, record.progress, gpus)
+
+
+def client_full(
+    client: ClientRecord, connected: bool, lends: bool, tasks: list[TaskRecord]
+) -> rest.ClientFull:
     return rest.ClientFull(
         id=client.id,
         status=client_status(connected),
@@ -182,7 +190,8 @@ def client_full(client: ClientRecord, connected: bool, tasks: list[TaskRecord]) 
         labels=client.labels,
         environments=list(client.environments),
         resources=client.resources,
-        tasks=[v1.ClientTask(one.task.id, one.task.state.value, one.progress) for one in tasks],
+        tasks=[_on_client(one, client.id) for one in tasks],
+        lends=lends,
         drained=client.drained,
         last_seen=utc(client.last_seen),
     )

@@ -7,7 +7,7 @@ from aifarm.sdk import calls
 from aifarm.sdk.call import valid
 from aifarm.sdk.events import all_events
 from aifarm.sdk.http import Http
-from aifarm.wire import requests, rest, v1
+from aifarm.wire import requests, rest
 from aifarm.wire.agent import Environment, Resources
 from aifarm.wire.query import HistoryQuery
 
@@ -47,8 +47,13 @@ class Client:
         return self.info.environments
 
     @property
-    def tasks(self) -> list[v1.ClientTask]:
-        """What runs there."""
+    def lends(self) -> bool:
+        """False while its owner has taken it back."""
+        return self.info.lends
+
+    @property
+    def tasks(self) -> list[rest.ClientTaskFull]:
+        """What runs there, and on which of its GPUs."""
         return self.info.tasks
 
     def refresh(self) -> rest.ClientFullDetails:

@@ -37,6 +37,7 @@ class Embedded:
 
     def __init__(self, data_dir: Path, agents: int, changed: Callable[[], None]) -> None:
         self.data_dir = data_dir
+        self.logs: Path | None = data_dir / "logs"
         self.state: State = "starting"
         self.problem: str | None = None
         self.address: Address | None = None

@@ -27,6 +27,9 @@ from aifarm_jupyter.farms import Attached, Missing, Source
 from aifarm_jupyter.info import Asset, InfoHandler
 from aifarm_jupyter.proxy import LiveProxy, RestProxy
 
+# In a checkout it is a link to the notebook that everybody finds there.
+QUICKSTART = (Path(__file__).parent / "notebooks" / "quickstart.ipynb").resolve()
+
 
 class AIFarm(ExtensionApp):
     """Brings a farm into Jupyter: one that `url` names, or one of this machine's own."""
@@ -67,6 +70,7 @@ class AIFarm(ExtensionApp):
         self.handlers += [
             (r"/aifarm/info", InfoHandler),
             (r"/aifarm/static/(.*)", Asset, {"path": str(FOLDER)}),
+            (r"/aifarm/notebooks/(quickstart\.ipynb)", Asset, {"path": str(QUICKSTART.parent)}),
             (r"/aifarm/api/v2/live", LiveProxy),
             (r"/aifarm/((?:api/v2|models)/.+)", RestProxy),
         ]

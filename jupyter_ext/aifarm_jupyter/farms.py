@@ -1,5 +1,6 @@
 """The farm behind a Jupyter server, where it is one that somebody else runs, or none."""
 
+from pathlib import Path
 from typing import Literal, Protocol
 
 from aifarm.sdk.config import Address
@@ -21,6 +22,10 @@ class Source(Protocol):
     def address(self) -> Address | None: ...
 
     @property
+    def logs(self) -> Path | None:
+        """The folder in which its processes log, where that is on this machine."""
+
+    @property
     def busy(self) -> bool:
         """Whether tasks need this Jupyter server to go on."""
 
@@ -34,6 +39,7 @@ class Attached:
 
     state: State = "attached"
     problem: str | None = None
+    logs: Path | None = None
     busy = False
 
     def __init__(self, address: Address) -> None:
@@ -51,6 +57,7 @@ class Missing:
 
     state: State = "away"
     address: Address | None = None
+    logs: Path | None = None
     busy = False
 
     def __init__(self, problem: str) -> None:

@@ -41,6 +41,7 @@ class InfoHandler(FarmHandler, APIHandler):  # type: ignore[misc]
                 "state": farm.state,
                 "problem": farm.problem,
                 "url": farm.address.url if farm.address else None,
+                "logs": str(farm.logs) if farm.logs else None,
                 "versions": {
                     "aifarm": version("aifarm"),
                     "jupyter_server": jupyter_server_version,

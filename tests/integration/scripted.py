@@ -15,6 +15,7 @@ EMPTY = hashlib.sha256().hexdigest()
 class ScriptedAgent:
     """One client with 4 cores and 8 GiB, and the latest task that it was given.
 
+    `gpus`: what it says that it has, which nothing here need really have.
     `environments`: what it advertises. `refusal`: what the server had to say of the latest message
     about it.
     """
@@ -24,8 +25,10 @@ class ScriptedAgent:
         server: RunningServer,
         name: str = "ws1",
         environments: tuple[wire.Environment, ...] = (),
+        gpus: tuple[wire.Gpu, ...] = (wire.Gpu(0, "GPU", wire.Memory(4096)),),
     ) -> None:
         self.name = name
+        self.resources = wire.Resources(wire.Cpu(cores=4), wire.Memory(8192), gpus)
         self._environments = environments
         self._server = server
         self._http = server.http(server.token("agent"), **{"Client-ID": name})
@@ -42,9 +45,7 @@ class ScriptedAgent:
                 machine_id=f"machine-{self.name}",
                 agent_version="0",
                 protocol=wire.PROTOCOL,
-                resources=wire.Resources(
-                    wire.Cpu(cores=4), wire.Memory(8192), (wire.Gpu(0, "GPU", wire.Memory(4096)),)
-                ),
+                resources=self.resources,
                 environments=self._environments,
             )
         )
@@ -78,6 +79,10 @@ class ScriptedAgent:
     def beat(self, **info: Any) -> None:
         """A heartbeat. Nothing answers it."""
         self._say(wire.Heartbeat(system_info=wire.SystemInfo(**info)))
+
+    def lend(self, lends: bool) -> None:
+        """The owner takes the client back, or lends it again. Nothing answers it."""
+        self._say(wire.Lending(lends=lends))
 
     def running(self, **more: Any) -> None:
         self._about(wire.TaskState, **{"state": "running", "step": 0, **more})

@@ -8,7 +8,9 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection
 
+from aifarm.wire.agent import Cpu, Gpu, Memory, Resources
 from integration.running import RunningServer
+from integration.scripted import ScriptedAgent
 
 BODY = {"name": "model", "url": "http://elsewhere/models/model/1.0"}
 
@@ -65,6 +67,29 @@ def test_a_reader_of_one_task_hears_of_no_other(server: RunningServer) -> None:
         http.put(f"/api/v2/tasks/{mine}/status", json={"status": "stopped"})
         assert reader.hear("event")["event"]["task_id"] == mine
         assert reader.hear("task")["task"]["id"] == mine
+
+
+def test_a_reader_sees_what_a_client_holds_and_uses_and_whether_it_is_lent(
+    server: RunningServer,
+) -> None:
+    server.publish()
+    with ScriptedAgent(server) as agent, reading(server) as reader:
+        told = reader.subscribe("farm")["clients"]
+        assert [(client["lends"], client["tasks"]) for client in told] == [(True, [])]
+        body = {"name": "model", "version": "1.0", "requirements": {"min_gpu_memory": 1000}}
+        task_id = server.http().post("/api/v2/tasks", json=body).json()["id"]
+        agent.take()
+        while not (held := reader.hear("client")["client"]["tasks"]):
+            pass
+        assert held[0] == {"id": task_id, "status": "assigned", "progress": 0.0, "gpus": [0]}
+        agent.lend(False)
+        while reader.hear("client")["client"]["lends"]:
+            pass
+        for use in (40.0, 80.0):  # the first is a sample as well, the second is told and no more
+            gpu = Gpu(0, "GPU", Memory(4096, 1024), utilization=use)
+            agent.beat(resources=Resources(Cpu(4), Memory(8192), (gpu,)))
+            while reader.hear("client")["client"]["resources"]["gpu"][0].get("utilization") != use:
+                pass
 
 
 def test_a_reader_that_was_away_resumes_by_event_number(server: RunningServer) -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+import aifarm_jupyter
 from aifarm import Farm
 from aifarm.sdk import connect
 from aifarm.sdk.config import from_farm_file, read_token
@@ -28,6 +29,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+DOOR = Path(aifarm_jupyter.__file__).parent / "labextension"
 PATIENCE = 90_000
 """Milliseconds for what a busy machine may take long for."""
 
@@ -40,8 +42,9 @@ class Lab:
 
     token = "secret"
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, python: str = sys.executable) -> None:
         self.home = home
+        self.python = python
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         home.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,11 @@ class Lab:
         env = {
             k: v for k, v in os.environ.items() if not k.startswith(("AIFARM", "JUPYTER", "XDG"))
         }
-        command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser"]
+        # The door of this tree: the one that is installed was copied when it was installed.
+        door = self.home / ".door" / "labextensions" / "aifarm"
+        shutil.copytree(DOOR, door, dirs_exist_ok=True)
+        env["JUPYTER_PATH"] = str(door.parent.parent)
+        command = [self.python, "-m", "jupyterlab", "--allow-root", "--no-browser"]
         flags = [
             f"--ServerApp.port={self.port}",
             "--ServerApp.port_retries=0",
@@ -89,6 +96,12 @@ class Lab:
     def stop(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=60)
+
+    def kill(self) -> None:
+        """SIGKILL, for a Lab that nobody asks anything any more."""
+        assert self.process is not None
+        self.process.kill()
         self.process.wait(timeout=60)
 
     def connect(self) -> Farm:
@@ -140,7 +153,7 @@ def page(browser: Browser) -> Iterator[Page]:
             foreign.append(request.url)
 
     page.on("console", console)
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("pageerror", lambda error: faults.append(error.stack or str(error)))
     page.on("request", asked)
     page.faults = faults  # type: ignore[attr-defined]
     yield page

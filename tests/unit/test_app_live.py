@@ -29,7 +29,7 @@ class Reader:
 
 @pytest.fixture
 def feed() -> Feed:
-    return Feed(lambda client: client_full(client, True, []))
+    return Feed(lambda client: client_full(client, True, True, []))
 
 
 def record(task_id: str = "t", progress: float = 0.0, deleted: bool = False) -> TaskRecord:

@@ -24,6 +24,7 @@ from aifarm.wire.rest import (
     ClientFull,
     ClientFullDetails,
     ClientHistory,
+    ClientTaskFull,
     Holder,
     MetricSummary,
     Missing,
@@ -32,7 +33,6 @@ from aifarm.wire.rest import (
     Why,
 )
 from aifarm.wire.types import Requirements
-from aifarm.wire.v1 import ClientTask
 
 
 def task(**changes: Any) -> TaskFull:
@@ -277,7 +277,7 @@ def test_a_sparkline_rises_with_the_values() -> None:
 
 def test_a_client_without_known_resources_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     client = ClientFull(
-        "ws1", "offline", "contract", "", "", {}, [], None, [], None, datetime.now(UTC)
+        "ws1", "offline", "contract", "", "", {}, [], None, [], True, None, datetime.now(UTC)
     )
     render.clients([client])
     assert "ws1" in capsys.readouterr().out
@@ -331,7 +331,8 @@ def client(**changes: Any) -> ClientFull:
     fields: dict[str, Any] = {
         "id": "ws1", "status": "active", "speaks": "farm", "hostname": "ws1.lab",
         "agent_version": "0.1.0", "labels": {"room": "2"}, "environments": [],
-        "resources": resources, "tasks": [ClientTask("0f3c9a7e-1", "running", 45.0)],
+        "resources": resources, "lends": True,
+        "tasks": [ClientTaskFull("0f3c9a7e-1", "running", 45.0, [0])],
         "drained": None, "last_seen": datetime.now(UTC),
     }  # fmt: skip
     return ClientFull(**{**fields, **changes})

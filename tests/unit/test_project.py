@@ -1,5 +1,6 @@
 """The files around the code say the same thing as pyproject.toml, and as the code."""
 
+import json
 import re
 import runpy
 import sys
@@ -181,3 +182,9 @@ def test_the_blocking_sdk_is_as_it_is_written_from_the_asynchronous_one() -> Non
 def test_generated_pages_are_as_the_code_draws_them() -> None:
     for path, text in runpy.run_path(str(ROOT / "docs" / "generate.py"))["pages"]().items():
         assert path.read_text() == text, f"{path.name} is out of date: make docs"
+
+
+def test_jupyterlabs_part_says_the_same_version() -> None:
+    """Diagnostics compare it with the Jupyter server's."""
+    package = ROOT / "jupyter_ext/aifarm_jupyter/labextension/package.json"
+    assert json.loads(package.read_text())["version"] == PROJECT["version"]

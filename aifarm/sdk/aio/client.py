@@ -6,7 +6,7 @@ from aifarm.sdk import calls
 from aifarm.sdk.aio.events import all_events
 from aifarm.sdk.aio.http import AsyncHttp
 from aifarm.sdk.call import valid
-from aifarm.wire import requests, rest, v1
+from aifarm.wire import requests, rest
 from aifarm.wire.agent import Environment, Resources
 from aifarm.wire.query import HistoryQuery
 
@@ -46,8 +46,13 @@ class AsyncClient:
         return self.info.environments
 
     @property
-    def tasks(self) -> list[v1.ClientTask]:
-        """What runs there."""
+    def lends(self) -> bool:
+        """False while its owner has taken it back."""
+        return self.info.lends
+
+    @property
+    def tasks(self) -> list[rest.ClientTaskFull]:
+        """What runs there, and on which of its GPUs."""
         return self.info.tasks
 
     async def refresh(self) -> rest.ClientFullDetails:

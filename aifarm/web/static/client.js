@@ -3,6 +3,7 @@
 import { fill, h } from "./dom.js";
 import * as format from "./format.js";
 import { historyView } from "./history.js";
+import { note, standing } from "./machines.js";
 import { action, badge, facts, failed } from "./parts.js";
 
 /**
@@ -29,8 +30,8 @@ export function clientView(farm, id, signal, { onopen, admin }) {
       farm.send("PUT", `/clients/${encodeURIComponent(id)}/drain`, { drained }).then(read);
     fill(
       element,
-      h("div", { class: "af-heading" }, h("h2", {}, client.id), badge(client.drained ? "drained" : client.status), h("span", { class: "af-quiet" }, `${client.hostname} · agent ${client.agent_version || format.UNKNOWN}`)),
-      client.drained && h("p", { class: "af-note" }, client.drained),
+      h("div", { class: "af-heading" }, h("h2", {}, client.id), badge(standing(client)), h("span", { class: "af-quiet" }, [client.hostname, `agent ${client.agent_version || format.UNKNOWN}`].filter(Boolean).join(" · "))),
+      note(client),
       admin &&
         !farm.readonly &&
         h("div", { class: "af-actions" }, client.drained ? action("Undrain", () => drain(false)) : action("Drain", () => drain(true), { title: "It gets no new tasks; what runs goes on" })),
@@ -38,7 +39,7 @@ export function clientView(farm, id, signal, { onopen, admin }) {
         ["seen", format.ago(client.last_seen)],
         ["cores", resources ? format.number(resources.cpu.cores) : format.UNKNOWN],
         ["RAM", format.memory(resources?.ram.total)],
-        ["GPUs", resources?.gpu.length ? resources.gpu.map((/** @type {any} */ gpu) => `${gpu.name}, ${format.memory(gpu.memory.total)}`).join("; ") : "none"],
+        ["GPUs", resources?.gpu.length ? resources.gpu.map((/** @type {any} */ gpu) => `${gpu.name}, ${format.memory(gpu.memory.total || null)}`).join("; ") : "none"],
         ["labels", Object.entries(client.labels).map(([name, value]) => `${name}=${value}`).join(", ")],
         ["completed", `${format.number(performance.completed_tasks)} of ${format.number(performance.ended_attempts)} attempts`],
         ["mean time", format.duration(performance.average_time)],

@@ -72,3 +72,52 @@ export function coalesced(draw) {
     });
   };
 }
+
+/**
+ * Like `fill`, but what is alike stays the same element, so that focus, a click under way, a
+ * selection and transitions outlive it. Elements of the same `data-key` are alike; what listens has
+ * to be within one, and to depend on its key alone: listeners stay as they were.
+ * @param {Element} element
+ * @param {...any} children
+ */
+export function update(element, ...children) {
+  const keyed = new Map([...element.children].map((child) => [key(child), child]));
+  let place = element.firstChild;
+  for (const child of shown(children)) {
+    const fresh = child instanceof Node ? child : document.createTextNode(child);
+    const found = key(fresh) ? keyed.get(key(fresh)) : place && !key(place) ? place : null;
+    if (!found || found.nodeName !== fresh.nodeName) {
+      element.insertBefore(fresh, place);
+      continue;
+    }
+    if (found === place) place = place.nextSibling;
+    else element.insertBefore(found, place);
+    become(found, fresh);
+  }
+  while (place) {
+    const next = place.nextSibling;
+    place.remove();
+    place = /** @type {ChildNode | null} */ (next);
+  }
+}
+
+/** @param {Node} node */
+function key(node) {
+  return node instanceof HTMLElement ? node.dataset.key : undefined;
+}
+
+/** @param {Node} known @param {Node} fresh */
+function become(known, fresh) {
+  if (!(known instanceof HTMLElement && fresh instanceof HTMLElement)) {
+    if (known.nodeValue !== fresh.nodeValue) known.nodeValue = fresh.nodeValue;
+    return;
+  }
+  for (const { name } of [...known.attributes]) if (!fresh.hasAttribute(name)) known.removeAttribute(name);
+  for (const { name, value } of [...fresh.attributes])
+    if (known.getAttribute(name) !== value) {
+      // By the object: a strict policy refuses style attributes.
+      if (name === "style") known.style.cssText = fresh.style.cssText;
+      else known.setAttribute(name, value);
+    }
+  update(known, ...fresh.childNodes);
+}

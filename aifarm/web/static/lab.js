@@ -1,44 +1,42 @@
-/** AI Farm in JupyterLab: a panel on the left, runs and tasks in the main area, commands, toasts. */
+/** AI Farm in JupyterLab: a panel on the left, views in the main area, commands, toasts. */
 
+import { clientView } from "./client.js";
+import { addCommands, IDS } from "./commands.js";
 import { diagnosticsView } from "./diagnostics.js";
 import { fill, h } from "./dom.js";
 import { Farm } from "./farm.js";
 import * as format from "./format.js";
 import { panelView } from "./panel.js";
+import { label } from "./parts.js";
 import { runsView } from "./runs.js";
 import { taskView } from "./task.js";
+import { announceEnds } from "./toasts.js";
 
 const PROTOCOL = 1; // as `aifarm_jupyter.info` has it
-
-const IDS = {
-  runs: "aifarm:runs",
-  task: "aifarm:task",
-  pause: "aifarm:pause",
-  resume: "aifarm:resume",
-  stop: "aifarm:stop",
-  diagnostics: "aifarm:diagnostics",
-  panel: "aifarm:panel",
-};
+const PANEL = "aifarm-panel";
+const SPROUT =
+  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path class="jp-icon3" fill="#616161" d="M7.2 15V9.6C4 9.5 2 7.6 2 4.2c3.2 0 5 1.3 5.6 3.600.700-3.200 2.900-5 6.400-5.200 0 4.300-2 6.600-5.200 6.900V15z"/></svg>';
 
 /** @param {(name: string) => Promise<any>} shared */
 export async function plugin(shared) {
-  const [{ ILabShell, ILayoutRestorer }, apputils, { ServerConnection }, { ILauncher }, lumino, ui] = await Promise.all([
-    shared("@jupyterlab/application"),
-    shared("@jupyterlab/apputils"),
-    shared("@jupyterlab/services"),
-    shared("@jupyterlab/launcher"),
-    shared("@lumino/widgets"),
-    shared("@jupyterlab/ui-components"),
-  ]);
-  const { ICommandPalette, MainAreaWidget, Notification, InputDialog } = apputils;
+  const [application, apputils, { ServerConnection }, { ILauncher }, { IMainMenu }, { IDefaultFileBrowser }, { PageConfig }, lumino, ui] = await Promise.all(
+    ["application", "apputils", "services", "launcher", "mainmenu", "filebrowser", "coreutils"]
+      .map((name) => shared(`@jupyterlab/${name}`))
+      .concat(shared("@lumino/widgets"), shared("@jupyterlab/ui-components")),
+  );
+  const { ILabShell, ILayoutRestorer } = application;
+  const { Clipboard, ICommandPalette, MainAreaWidget, Notification, WidgetTracker } = apputils;
 
   return {
     id: "aifarm:panel",
     autoStart: true,
     requires: [ILabShell],
-    optional: [ICommandPalette, ILauncher, ILayoutRestorer],
-    /** @param {any} app @param {any} shell @param {any} palette @param {any} launcher @param {any} restorer */
-    activate: async (app, shell, palette, launcher, restorer) => {
+    optional: [ICommandPalette, ILauncher, ILayoutRestorer, IMainMenu, IDefaultFileBrowser],
+    /**
+     * @param {any} app @param {any} shell @param {any} palette @param {any} launcher
+     * @param {any} restorer @param {any} mainMenu @param {any} browser
+     */
+    activate: (app, shell, palette, launcher, restorer, mainMenu, browser) => {
       const settings = ServerConnection.makeSettings();
       const root = `${settings.baseUrl}aifarm`;
       for (const sheet of ["vendor/uplot.css", "style.css"])
@@ -49,11 +47,25 @@ export async function plugin(shared) {
         fetch: (/** @type {string} */ url, /** @type {RequestInit} */ init) =>
           ServerConnection.makeRequest(url, { ...init, cache: "no-cache" }, settings),
       });
-      const icon = new ui.LabIcon({
-        name: "aifarm:icon",
-        svgstr:
-          '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path class="jp-icon3" fill="#616161" d="M7.2 15V9.6C4 9.5 2 7.6 2 4.2c3.2 0 5 1.3 5.6 3.600.700-3.200 2.900-5 6.400-5.200 0 4.300-2 6.600-5.200 6.900V15z"/></svg>',
-      });
+      /** JSON of Jupyter's own server. @param {string} url */
+      const read = async (url) => {
+        const answer = await ServerConnection.makeRequest(url, {}, settings);
+        if (!answer.ok) throw new Error(`The Jupyter server answered ${answer.status}.`);
+        return answer.json();
+      };
+      const info = () => read(`${root}/info`);
+      const icon = new ui.LabIcon({ name: "aifarm:icon", svgstr: SPROUT });
+
+      // Known before the panel follows the farm: what is told of a task depends on whose it is.
+      const me = { name: "", role: "" };
+      const begin = async () => {
+        const told = await info();
+        if (told.url && !me.name) {
+          Object.assign(me, await farm.get("/token"));
+          farm.readonly = me.role === "viewer";
+        }
+        return told;
+      };
 
       /** A widget whose content lives as long as it. @param {(signal: AbortSignal) => any} make */
       const widget = (make) => {
@@ -66,113 +78,72 @@ export async function plugin(shared) {
         return made;
       };
 
-      /** Shows a view in the main area, the one that is open already where there is one. */
-      const open = (/** @type {string} */ id, /** @type {string} */ title, /** @type {(signal: AbortSignal) => any} */ make) => {
-        for (const known of shell.widgets("main")) if (known.id === id) return shell.activateById(id);
-        const area = new MainAreaWidget({ content: widget(make) });
-        area.id = id;
-        area.title.label = title;
-        area.title.icon = icon;
-        area.title.closable = true;
-        shell.add(area, "main");
-        shell.activateById(id);
-      };
-      const openTask = (/** @type {string} */ id) => app.commands.execute(IDS.task, { id });
+      // ---------------------------------------------------------------- the main area
 
-      // ---------------------------------------------------------------- commands
-
-      const commands = app.commands;
-      commands.addCommand(IDS.panel, { label: "AI Farm: Queue and Machines", icon, execute: () => shell.activateById("aifarm-panel") });
-      commands.addCommand(IDS.runs, {
-        label: (/** @type {any} */ args) => (args.isLauncher ? "Runs" : "AI Farm: Runs"),
-        caption: "All tasks of the farm: find, sort, compare",
-        icon,
-        execute: () => open("aifarm-runs", "Runs", (signal) => runsView(farm, signal, { onopen: openTask })),
-      });
-      commands.addCommand(IDS.task, {
-        label: "AI Farm: Open a Task…",
-        icon,
-        execute: async (/** @type {any} */ args) => {
-          const id = args.id ?? (await asked("Open a task"));
-          if (!id) return;
-          const known = farm.feed.tasks.get(id);
-          open(`aifarm-task-${id}`, known?.title ?? known?.name ?? format.short(id), (signal) => taskView(farm, id, signal, { onretry: openTask }));
-        },
-      });
-      for (const [command, words, status] of /** @type {const} */ ([
-        [IDS.pause, "Pause", "paused"],
-        [IDS.resume, "Resume", "running"],
-        [IDS.stop, "Stop", "stopped"],
-      ]))
-        commands.addCommand(command, {
-          label: `AI Farm: ${words} a Task…`,
-          execute: async (/** @type {any} */ args) => {
-            const id = args.id ?? (await asked(`${words} a task`));
-            if (!id) return;
-            try {
-              await farm.send("PUT", `/tasks/${id}/status`, { status });
-            } catch (error) {
-              Notification.error(/** @type {Error} */ (error).message);
-            }
+      const openTask = (/** @type {string} */ id) => app.commands.execute(IDS.open, { view: "task", id });
+      const openClient = (/** @type {string} */ id) => app.commands.execute(IDS.open, { view: "client", id });
+      const known = (/** @type {string} */ id) => farm.feed.tasks.get(id);
+      /** @type {Record<string, {title: (id: string) => string, make: (id: string, signal: AbortSignal) => any}>} */
+      const views = {
+        runs: { title: () => "Runs", make: (_, signal) => runsView(farm, signal, { onopen: openTask }) },
+        task: {
+          title: (id) => {
+            const task = known(id);
+            return task ? label(task) : format.short(id);
           },
-        });
-      commands.addCommand(IDS.diagnostics, {
-        label: "AI Farm: Diagnostics",
-        caption: "Versions on both sides, the connection, agents",
-        execute: () => open("aifarm-diagnostics", "AI Farm: Diagnostics", (signal) => diagnosticsView(farm, signal, { info: () => info(), lab: app.version, protocol: PROTOCOL })),
-      });
-      for (const command of Object.values(IDS)) palette?.addItem({ command, category: "AI Farm" });
-      launcher?.add({ command: IDS.runs, category: "AI Farm", rank: 0, args: { isLauncher: true } });
-
-      /** The id of a task that is not over, chosen from a list. @param {string} title */
-      async function asked(title) {
-        const going = [...farm.feed.tasks.values()].filter((task) => !format.FINAL.has(task.status));
-        if (!going.length) {
-          Notification.info("No task runs or waits.", { autoClose: 3000 });
-          return null;
+          make: (id, signal) => taskView(farm, id, signal, { onretry: openTask }),
+        },
+        client: { title: (id) => id, make: (id, signal) => clientView(farm, id, signal, { onopen: openTask, admin: me.role === "admin" }) },
+        diagnostics: {
+          title: () => "AI Farm: Diagnostics",
+          make: (_, signal) =>
+            diagnosticsView(farm, signal, {
+              info,
+              door: () => read(new URL(`${PageConfig.getOption("fullLabextensionsUrl")}/aifarm/package.json`, location.href).href),
+              me: () => me,
+              copy: (/** @type {string} */ text) => Clipboard.copyToSystem(text),
+              lab: app.version,
+              protocol: PROTOCOL,
+            }),
+        },
+      };
+      const open = new WidgetTracker({ namespace: "aifarm" });
+      /** The view in the main area, the one that is open already where there is one. @param {string} view @param {string} id */
+      const show = (view, id = "") => {
+        const name = ["aifarm", view, id].filter(Boolean).join("-");
+        let area = open.find((/** @type {any} */ one) => one.id === name);
+        if (!area) {
+          area = new MainAreaWidget({ content: widget((signal) => views[view].make(id, signal)) });
+          area.id = name;
+          area.asked = { view, id };
+          area.title.label = views[view].title(id);
+          area.title.icon = icon;
+          area.title.closable = true;
+          shell.add(area, "main");
+          open.add(area);
         }
-        const items = going.map((task) => `${task.title ?? task.name} · ${task.status} · ${format.short(task.id)}`);
-        const { value } = await InputDialog.getItem({ title, items });
-        return value === null ? null : (going[items.indexOf(value)]?.id ?? null);
-      }
-
-      async function info() {
-        const answer = await ServerConnection.makeRequest(`${root}/info`, {}, settings);
-        if (!answer.ok) throw new Error(`The extension answered ${answer.status}.`);
-        return answer.json();
-      }
+        shell.activateById(name);
+        return area;
+      };
 
       // ---------------------------------------------------------------- the panel
 
-      const panel = widget((signal) => panelView(farm, signal, { onopen: openTask, run: (/** @type {string} */ id) => commands.execute(id), ids: IDS, info }));
-      panel.id = "aifarm-panel";
+      const panel = widget((signal) => panelView(farm, signal, { onopen: openTask, onclient: openClient, run: (/** @type {string} */ id, /** @type {any} */ args) => app.commands.execute(id, args), me: () => me, info: begin }));
+      panel.id = PANEL;
       panel.title.icon = icon;
       panel.title.caption = "AI Farm";
       panel.node.setAttribute("role", "region");
       panel.node.setAttribute("aria-label", "AI Farm");
       shell.add(panel, "left", { rank: 600 });
-      restorer?.add(panel, "aifarm-panel");
-
-      // ---------------------------------------------------------------- toasts
-
-      let me = "";
-      farm.get("/token").then((token) => (me = token.name), () => {});
-      /** @type {Map<string, string>} */
-      const states = new Map();
-      const learn = () => {
-        for (const task of farm.feed.tasks.values()) states.set(task.id, task.status);
+      const togglePanel = () => {
+        if (panel.isVisible) shell.collapseLeft();
+        else shell.activateById(PANEL);
       };
-      farm.feed.addEventListener("snapshot", learn);
-      farm.feed.addEventListener("task", (/** @type {any} */ event) => {
-        const task = event.detail;
-        const before = states.get(task.id);
-        states.set(task.id, task.status);
-        if (task.submitter !== me || !before || before === task.status || !format.FINAL.has(task.status)) return;
-        const words = `${task.title ?? task.name} ${task.status}${task.message ? `: ${task.message}` : ""}`;
-        const actions = [{ label: "Show", callback: () => openTask(task.id) }];
-        if (task.status === "failed") Notification.error(words, { actions, autoClose: false });
-        else Notification.success(words, { actions, autoClose: 8000 });
-      });
+
+      addCommands(app, farm, { apputils, lumino, palette, launcher, mainMenu, browser, icon, show, togglePanel, first: () => read(`${root}/notebooks/quickstart.ipynb`) });
+      restorer?.add(panel, PANEL);
+      restorer?.restore(open, { command: IDS.open, args: (/** @type {any} */ area) => area.asked, name: (/** @type {any} */ area) => area.id });
+      announceEnds(farm, { notify: Notification, me: () => me, open: openTask });
     },
   };
 }

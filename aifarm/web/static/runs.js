@@ -127,7 +127,7 @@ export function runsView(farm, signal, { onopen, asked = {}, onasked = () => {} 
     };
     return h(
       "tr",
-      {},
+      { dataset: { task: task.id } },
       h(
         "td",
         {},

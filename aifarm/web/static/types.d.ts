@@ -42,6 +42,7 @@ export interface Gpu {
   memory: { total: number; used: number };
   utilization?: number | null;
   temperature?: number | null;
+  held?: boolean;
   processes?: { pid: number; user?: string | null; name?: string | null; memory?: number | null }[] | null;
 }
 
@@ -97,7 +98,8 @@ export interface Client {
     ram: { total: number; used: number };
     gpu: Gpu[];
   } | null;
-  tasks: { id: string; status: string; progress: number }[];
+  tasks: { id: string; status: string; progress: number; gpus: number[] }[];
+  lends: boolean;
   drained: string | null;
   last_seen: string;
 }

@@ -7,7 +7,17 @@ from aifarm.wire.types import Timestamp
 from aifarm.wire.v1 import ClientTask
 
 
+class ClientTaskFull(ClientTask, frozen=True):
+    """A task with a rank on a client. `gpus`: those that it holds there, by their ids."""
+
+    gpus: list[int]
+
+
 class ClientFull(Struct, frozen=True):
+    """A workstation. `status`: whether it is connected. `lends`: false while its owner has taken
+    it back. `drained`: why the farm gives it no new tasks, null where it does. `resources` as it
+    last said."""
+
     id: str
     status: str
     speaks: str
@@ -16,7 +26,8 @@ class ClientFull(Struct, frozen=True):
     labels: dict[str, str]
     environments: list[Environment]
     resources: Resources | None
-    tasks: list[ClientTask]
+    tasks: list[ClientTaskFull]
+    lends: bool
     drained: str | None
     last_seen: Timestamp
 

@@ -16,14 +16,25 @@
     return (await versions[0].get())();
   };
 
+  /** What stands here where the front end does not come: one sentence that says what to do. */
+  const missing = async (error) => {
+    console.error(error);
+    const { Notification } = await shared("@jupyterlab/apputils");
+    // Lab cuts off what is longer than 140 characters.
+    const words = "AI Farm: install or upgrade aifarm[jupyter] where the Jupyter server runs, and restart Jupyter.";
+    // Before that nobody would see it.
+    const activate = (app) => void app.restored.then(() => Notification.error(words, { autoClose: false }));
+    return { id: "aifarm:panel", autoStart: true, activate };
+  };
+
   window._JUPYTERLAB = window._JUPYTERLAB ?? {};
   window._JUPYTERLAB.aifarm = {
     init: (shareScope) => {
       scope = shareScope;
     },
     get: async () => {
-      const { plugin } = await import(new URL(`${baseUrl}aifarm/static/lab.js`, location.href).href);
-      const made = await plugin(shared);
+      const { href } = new URL(`${baseUrl}aifarm/static/lab.js`, location.href);
+      const made = await import(href).then(({ plugin }) => plugin(shared)).catch(missing);
       return () => ({ __esModule: true, default: made });
     },
   };
