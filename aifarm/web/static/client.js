@@ -38,9 +38,7 @@ export function clientView(farm, id, signal, { onopen, admin }) {
       const made = new Chart({ signal, x: "time", title, height: 180 });
       made.show(
         columns.map(([name, values], colour) => {
-          const curve = new Curve(name);
-          Object.assign(curve, { time: times, step: times, value: values, min: values, max: values });
-          return { label: name, colour, curve };
+          return { label: name, colour, curve: Curve.of({ name, step: times, time: times, value: values }) };
         }),
       );
       return made.element;

@@ -27,14 +27,17 @@ export class Farm {
    * @param {string} options.base the farm's address, with no slash at its end
    * @param {Record<string, string>} [options.headers] what each request carries
    * @param {(url: string, init: RequestInit) => Promise<Response>} [options.fetch] the host's own
+   * @param {(url: string) => import("./feed.js").Socket} [options.socket] the host's own
+   * @param {boolean} [options.files] whether the browser itself can fetch from `base`
    * @param {boolean} [options.readonly] nothing may be changed
    */
-  constructor({ base, headers = {}, fetch = (url, init) => window.fetch(url, init), readonly = false }) {
+  constructor({ base, headers = {}, fetch = (url, init) => window.fetch(url, init), socket, files = true, readonly = false }) {
     this.base = base;
     this.readonly = readonly;
     this._headers = headers;
     this._send = fetch;
-    this.feed = new Feed(`${base}/api/v2/live`.replace(/^http/, "ws"));
+    this._files = files;
+    this.feed = new Feed(`${base}/api/v2/live`.replace(/^http/, "ws"), socket);
   }
 
   /** @param {string} path @param {Record<string, any>} [query] @returns {Promise<any>} */
@@ -58,9 +61,9 @@ export class Farm {
     return (await this._fetch("GET", path + search(query))).text();
   }
 
-  /** Where a browser downloads something by itself. @param {string} path as the API gives it */
+  /** Where a browser downloads something by itself, null where it cannot. @param {string} path as the API gives it */
   link(path) {
-    return this.base + path;
+    return this._files ? this.base + (path.startsWith("/") ? path : `/${path}`) : null;
   }
 
   /** @param {string} method @param {string} path @param {any} [body] @param {Record<string, string>} [more] */

@@ -5,6 +5,7 @@ import { fill, h } from "./dom.js";
 import { Farm } from "./farm.js";
 import * as format from "./format.js";
 import { panelView } from "./panel.js";
+import { renderViews } from "./rendered.js";
 import { runsView } from "./runs.js";
 import { taskView } from "./task.js";
 
@@ -22,23 +23,24 @@ const IDS = {
 
 /** @param {(name: string) => Promise<any>} shared */
 export async function plugin(shared) {
-  const [{ ILabShell, ILayoutRestorer }, apputils, { ServerConnection }, { ILauncher }, lumino, ui] = await Promise.all([
+  const [{ ILabShell, ILayoutRestorer }, apputils, { ServerConnection }, { ILauncher }, lumino, ui, { IRenderMimeRegistry }] = await Promise.all([
     shared("@jupyterlab/application"),
     shared("@jupyterlab/apputils"),
     shared("@jupyterlab/services"),
     shared("@jupyterlab/launcher"),
     shared("@lumino/widgets"),
     shared("@jupyterlab/ui-components"),
+    shared("@jupyterlab/rendermime"),
   ]);
   const { ICommandPalette, MainAreaWidget, Notification, InputDialog } = apputils;
 
   return {
     id: "aifarm:panel",
     autoStart: true,
-    requires: [ILabShell],
+    requires: [ILabShell, IRenderMimeRegistry],
     optional: [ICommandPalette, ILauncher, ILayoutRestorer],
-    /** @param {any} app @param {any} shell @param {any} palette @param {any} launcher @param {any} restorer */
-    activate: async (app, shell, palette, launcher, restorer) => {
+    /** @param {any} app @param {any} shell @param {any} rendermime @param {any} palette @param {any} launcher @param {any} restorer */
+    activate: async (app, shell, rendermime, palette, launcher, restorer) => {
       const settings = ServerConnection.makeSettings();
       const root = `${settings.baseUrl}aifarm`;
       for (const sheet of ["vendor/uplot.css", "style.css"])
@@ -49,6 +51,7 @@ export async function plugin(shared) {
         fetch: (/** @type {string} */ url, /** @type {RequestInit} */ init) =>
           ServerConnection.makeRequest(url, { ...init, cache: "no-cache" }, settings),
       });
+      renderViews(rendermime, lumino.Widget, farm);
       const icon = new ui.LabIcon({
         name: "aifarm:icon",
         svgstr:
