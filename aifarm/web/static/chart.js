@@ -144,12 +144,12 @@ export class Chart {
     const series = lines.flatMap((line) => {
       const stroke = colour(COLOURS[line.colour % COLOURS.length]);
       const points = { show: (/** @type {any} */ plot, /** @type {number} */ index) => plot.data[index].length === 1 };
-      const main = { label: line.label, stroke, width: 1.5, points, spanGaps: true, value };
+      const main = { label: line.label, stroke, width: 1.5, points, value };
       // What was smoothed stays visible behind.
       const faint = { ...main, stroke: `${stroke}44`, width: 1, class: "af-faint" };
       return this.smooth ? [main, faint] : [main];
     });
-    const edge = { stroke: "transparent", points: { show: false }, spanGaps: true, value };
+    const edge = { stroke: "transparent", points: { show: false }, class: "af-faint" };
     const ticks = (/** @type {any} */ _, /** @type {any[]} */ found) => found.map((tick) => (tick === null ? "" : format.tick(tick)));
     const along = {
       step: { axis, legend: { label: "step", value } },
@@ -172,7 +172,7 @@ export class Chart {
         x: { time: this.x === "time", range: this._range.bind(this) },
         y: this.top ? { range: [0, this.top] } : { distr: this.log ? 3 : 1 },
       },
-      axes: [along.axis, { ...axis, size: 58, values: ticks }],
+      axes: [{ ...along.axis, size: 34 }, { ...axis, size: 58, values: ticks }],
       series: [
         along.legend,
         ...series,
