@@ -47,7 +47,8 @@ def _terminal() -> Iterator[Show]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    told, percent = TextColumn("{task.description}"), TextColumn("{task.percentage:3.0f} %")
+    told = TextColumn("{task.description}", markup=False)
+    percent = TextColumn("{task.percentage:3.0f} %")
     with Progress(told, BarColumn(), percent, console=Console(stderr=True)) as bar:
         line = bar.add_task("", total=100)
         yield lambda task: bar.update(line, completed=task.progress, description=words(task))

@@ -17,7 +17,7 @@ from lab.conftest import PATIENCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-expect.set_options(timeout=20000)
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
