@@ -31,6 +31,10 @@ class View(anywidget.AnyWidget):
 
     # Text, not a path: a widget that watches a file for changes is never collected.
     _esm = LOADER
+    alone = False
+    """Whether the kernel has no part in it once it is shown: Lab's extension then draws it by
+    itself, and it is there again after a reload without its kernel."""
+
     view = traitlets.Unicode().tag(sync=True)
     options = traitlets.Dict().tag(sync=True)
     url = traitlets.Unicode().tag(sync=True)
@@ -55,8 +59,12 @@ class View(anywidget.AnyWidget):
         return {**data, **self._drawn(), "text/html": self.html}, metadata
 
     def _drawn(self) -> dict[str, Any]:
-        """The view for those who draw it without a kernel."""
-        return {}
+        """The view for Lab's extension, where that speaks for the same farm."""
+        file = os.environ.get(FARM_FILE_VARIABLE)
+        server = from_farm_file(Path(file)) if file and self.alone else None
+        if server is None or server.url != self.url:
+            return {}
+        return {MIME: {"view": self.view, "options": self.options}}
 
     def close(self) -> None:
         if self._bridge is not None:
@@ -82,17 +90,12 @@ class TaskMonitor(View):
     `compare`: tasks, or their ids, whose curves are drawn beside its own.
     """
 
+    alone = True
+
     def __init__(self, task: Task, compare: Iterable[Task | str] = ()) -> None:
         others = [other if isinstance(other, str) else other.id for other in compare]
         options = {"id": task.id, "compare": others}
         super().__init__(task, "task", options, lambda: still.task(task))
-
-    def _drawn(self) -> dict[str, Any]:
-        file = os.environ.get(FARM_FILE_VARIABLE)
-        server = from_farm_file(Path(file)) if file else None
-        if server is None or server.url != self.url:
-            return {}  # the Jupyter server has another farm, or none
-        return {MIME: {"view": self.view, "options": self.options}}
 
 
 class RunsTable(View):
@@ -104,6 +107,8 @@ class RunsTable(View):
 
 class FarmView(View):
     """What runs, what waits, and the machines."""
+
+    alone = True
 
     def __init__(self, farm: Farm) -> None:
         super().__init__(farm, "farm", {}, lambda: still.farm(farm))

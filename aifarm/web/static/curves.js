@@ -24,6 +24,8 @@ class Track {
     this.whole = new Map();
     /** @type {Map<string, Curve>} */
     this.detail = new Map();
+    /** The moment of its first point. @type {number | null} */
+    this.origin = null;
     /** @type {[number, number] | null} the steps of `detail` */
     this.steps = null;
     this._asked = 0;
@@ -63,6 +65,7 @@ class Track {
       for (const [name, value] of Object.entries(values)) {
         const curve = this.whole.get(name) ?? new Curve(name);
         this.whole.set(name, curve);
+        curve.origin = this.origin ??= time;
         curve.add(step, time, value);
         if (this.steps && step <= this.steps[1]) this.detail.get(name)?.add(step, time, value);
       }
@@ -74,8 +77,8 @@ class Track {
   }
 
   _begin() {
-    const origin = this.longest?.time[0] ?? null;
-    for (const curve of [...this.whole.values(), ...this.detail.values()]) curve.origin = origin;
+    this.origin = this.longest?.time[0] ?? null;
+    for (const curve of [...this.whole.values(), ...this.detail.values()]) curve.origin = this.origin;
   }
 }
 

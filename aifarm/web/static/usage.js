@@ -92,6 +92,7 @@ export class Usage {
 
   /** @param {string} client @param {number | "cpu"} what @param {number[]} time @param {(number | null)[]} value */
   _extend(client, what, time, value) {
+    if (!time.length) return; // nothing is known: that is not to say that there is no GPU
     const key = JSON.stringify([client, what]);
     const gpu = what !== "cpu";
     const known = this._known.get(key) ?? { name: gpu ? `${client} GPU ${what}` : client, gpu, time: [], value: [] };
@@ -111,9 +112,8 @@ export class Usage {
     const title = gpus.length ? "GPU use, %" : "processor use, %";
     const shown = gpus.length ? gpus : measured.filter((one) => !one.gpu);
     let note = "";
-    if (!all.length) note = "";
-    else if (!all.some((one) => one.gpu)) note = "No GPU on the machines of this task.";
-    else if (!gpus.length) note = `GPU use: ${format.UNKNOWN}, the driver does not tell.`;
+    if (all.length && !all.some((one) => one.gpu)) note = "No GPU on the machines of this task.";
+    else if (all.length && !gpus.length) note = `GPU use: ${format.UNKNOWN}, the driver does not tell.`;
     return { title, note, curves: shown.map((one) => aligned(one, along)) };
   }
 }
