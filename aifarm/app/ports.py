@@ -151,8 +151,16 @@ class Store(Protocol):
     ) -> LogLines: ...
     def log_length(self, key: RankKey) -> int: ...
     def series(
-        self, task_id: str, *, names: Sequence[str] = (), points: int | None = 1000
-    ) -> list[Series]: ...
+        self,
+        task_id: str,
+        *,
+        names: Sequence[str] = (),
+        points: int | None = 1000,
+        first: int = 0,
+        last: int | None = None,
+    ) -> list[Series]:
+        """Each metric's points of the steps `first` to `last`, thinned to about `points`."""
+
     def summaries(
         self, task_ids: Sequence[str], *, names: Sequence[str] = ()
     ) -> dict[str, list[SummaryRecord]]: ...

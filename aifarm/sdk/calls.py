@@ -123,13 +123,20 @@ def logs(
 
 
 def metrics(
-    task_id: str, *, names: Iterable[str] = (), points: int | None = 1000
+    task_id: str,
+    *,
+    names: Iterable[str] = (),
+    points: int | None = 1000,
+    steps: tuple[int, int | None] = (0, None),
 ) -> Call[rest.MetricHistory]:
+    first, last = steps
     return _get(
         _task(task_id) + "/metrics",
         rest.MetricHistory,
         names=",".join(names) or None,
         points="all" if points is None else points,
+        first_step=first or None,
+        last_step=last,
     )
 
 

@@ -4,10 +4,14 @@
 import os
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from aifarm.sdk import calls
 from aifarm.sdk.download import Download, file_at
 from aifarm.sdk.http import Http
+from aifarm.sdk.runtime import aside
+from aifarm.sdk.weights import model_weights
 from aifarm.wire.requests import PinCheckpoint
 from aifarm.wire.rest import CheckpointFull
 from aifarm.wire.types import Metrics
@@ -103,3 +107,12 @@ class Checkpoint:
             self.sha256,
             f"Checkpoint {self.id}",
         ).to(target)
+
+    def state_dict(self, map_location: Any = "cpu") -> dict[str, Any]:
+        """The model's weights, for `model.load_state_dict`.
+
+        Loaded with `weights_only=True`, onto `map_location`. Raises AIFarmError without PyTorch.
+        """
+        with TemporaryDirectory(prefix="aifarm-") as folder:
+            path = self.download(Path(folder))
+            return aside(model_weights, path, map_location)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Literal
 from uuid import uuid4
 
@@ -22,9 +21,9 @@ from aifarm.sdk.follow import follow_log, read_log, watch
 from aifarm.sdk.frames import History
 from aifarm.sdk.http import Http
 from aifarm.sdk.output import Output
+from aifarm.sdk.progress import shown
 from aifarm.sdk.runtime import aside, live_view
 from aifarm.sdk.states import FINAL
-from aifarm.sdk.weights import model_weights
 from aifarm.wire import requests, rest
 from aifarm.wire.types import JSON, Metrics
 
@@ -120,15 +119,17 @@ class Task:
 
     # ------------------------------------------------------------ waiting
 
-    def wait(self, timeout: float | None = None) -> "Task":
+    def wait(self, timeout: float | None = None, *, progress: bool = True) -> "Task":
         """Returns the task once it is over; waits at most `timeout` seconds.
 
-        A stopped task returns too. Raises TaskFailed with the cause, WaitTimeout (a
-        TimeoutError), NotFound when it is deleted meanwhile. A server that is away meanwhile is
-        waited for.
+        Meanwhile a terminal and a notebook show how far it is, unless `progress` is False. An
+        interrupt ends the wait, and leaves the task alone. A stopped task returns too. Raises
+        TaskFailed with the cause, WaitTimeout (a TimeoutError), NotFound when it is deleted
+        meanwhile. A server that is away meanwhile is waited for.
         """
-        for _ in watch(self._http, [self], timeout):
-            pass
+        with shown(self.info, progress) as show:
+            for _ in watch(self._http, [self], timeout):
+                show(self.info)
         if self.info.status == "failed":
             raise TaskFailed(self, self.info.cause or "unknown", self.info.message or "no reason")
         return self
@@ -233,15 +234,21 @@ class Task:
 
     # ------------------------------------------------------------ what it left
 
-    def metrics(self, names: Iterable[str] = (), points: int | None = 1000) -> History:
+    def metrics(
+        self,
+        names: Iterable[str] = (),
+        points: int | None = 1000,
+        *,
+        steps: tuple[int, int | None] = (0, None),
+    ) -> History:
         """Each metric's history as columns of equal length: step, time, value, min, max.
 
         `time` in seconds since the epoch. About `points` rows a metric (None: every one); thinned,
-        a row stands for a bucket with its last value, its min and its max. `.to_dataframe()` makes
-        one table of them.
+        a row stands for a bucket with its last value, its min and its max. `steps` (first, last):
+        that part alone, as much finer. `.to_dataframe()` makes one table of them.
         """
         wanted = [names] if isinstance(names, str) else names
-        call = calls.metrics(self.id, names=wanted, points=points)
+        call = calls.metrics(self.id, names=wanted, points=points, steps=steps)
         return History.of(self._http.send(call))
 
     def summaries(self) -> list[rest.MetricSummary]:
@@ -293,12 +300,18 @@ class Task:
         found = (self._http.send(calls.checkpoints(self.id))).checkpoints
         return [Checkpoint(self._http, self.id, info) for info in found]
 
-    def checkpoint(self) -> Checkpoint:
-        """The newest checkpoint. Raises NotFound before the first one."""
+    def checkpoint(self, which: str = "latest") -> Checkpoint:
+        """The "latest" checkpoint, the "best" one, or the one of an id. Raises NotFound where there
+        is none."""
         found = self.checkpoints()
         if not found:
             raise NotFound(f"Task {self.id} has no checkpoint yet: the first follows an epoch.")
-        return found[0]
+        for one in found:
+            if which in ("latest", one.id) or (which == "best" and one.best):
+                return one
+        if which == "best":
+            raise NotFound(f"Task {self.id} has no best checkpoint: its config names no metric.")
+        raise NotFound(f"Task {self.id} has no checkpoint {which}: checkpoints() lists them.")
 
     def outputs(self) -> list[Output]:
         """The files that the task keeps, by path: what its `outputs` name, and once it has
@@ -318,11 +331,5 @@ class Task:
                 aside(file.write, chunk)
 
     def state_dict(self, map_location: Any = "cpu") -> dict[str, Any]:
-        """The model's weights from the newest checkpoint, for `model.load_state_dict`.
-
-        Loaded with `weights_only=True`, onto `map_location`. Raises NotFound without a
-        checkpoint, AIFarmError without PyTorch.
-        """
-        with TemporaryDirectory(prefix="aifarm-") as folder:
-            path = (self.checkpoint()).download(Path(folder))
-            return aside(model_weights, path, map_location)
+        """The model's weights from the latest checkpoint, as `checkpoint().state_dict()`."""
+        return (self.checkpoint()).state_dict(map_location)

@@ -104,9 +104,9 @@ def cut(points: Columns, start: int, stop: int) -> Columns:
     return Columns(*(column[start:stop] for column in points))
 
 
-def before(points: Columns, step: int) -> Columns:
-    """The points whose step is smaller than `step`."""
-    keep = [at for at, own in enumerate(points.step) if own < step]
+def within(points: Columns, first: float, end: float) -> Columns:
+    """The points whose step is at least `first` and smaller than `end`."""
+    keep = [at for at, own in enumerate(points.step) if first <= own < end]
     return Columns(*(array(c.typecode, (c[at] for at in keep)) for c in points))
 
 

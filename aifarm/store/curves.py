@@ -17,7 +17,6 @@ from aifarm.store.blocks import (
     BUCKETS,
     Columns,
     Curve,
-    before,
     concat,
     cut,
     extreme,
@@ -26,6 +25,7 @@ from aifarm.store.blocks import (
     raw,
     unpack_columns,
     unpack_curve,
+    within,
 )
 from aifarm.store.tables import blocks, series
 
@@ -55,11 +55,17 @@ def summaries(
 
 
 def curves(
-    connection: Connection, task_id: str, names: Sequence[str], points: int | None
+    connection: Connection,
+    task_id: str,
+    names: Sequence[str],
+    points: int | None,
+    first: int = 0,
+    end: float = inf,
 ) -> list[Series]:
-    """By name. At least `points` of each where there are as many, and fewer than twice that."""
+    """By name, the steps from `first` up to, not including, `end`. At least `points` of each where
+    there are as many, and fewer than twice that."""
     rows = _series_of(connection, [task_id], names)
-    pieces = _pieces(connection, rows)
+    pieces = _pieces(connection, rows, first, end)
     return [
         _curve(connection, name, [piece for row in attempts for piece in pieces[row.id]], points)
         for name, attempts in groupby(rows, lambda row: row.name)
@@ -103,7 +109,7 @@ def part(connection: Connection, line: Line, at: int) -> Part:
         for start, length, data in connection.execute(rows)
     ]
     whole = concat(found)
-    kept = whole if line.end == inf else before(whole, int(line.end))
+    kept = whole if line.end == inf else within(whole, 0, line.end)
     return Part(len(whole.step), kept)
 
 
@@ -128,24 +134,30 @@ class _Piece(NamedTuple):
     points: Columns | None = None
 
 
-def _pieces(connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, list[_Piece]]:
-    """What each series contributes to its line, in order."""
+def _pieces(
+    connection: Connection, rows: Sequence[Row[Any]], first: int, end: float
+) -> dict[int, list[_Piece]]:
+    """What each series contributes to its line, in order, of the steps from `first` to `end`."""
     fields = (blocks.c.series_id, blocks.c.start, blocks.c.length, blocks.c.low_step)
     query = (
         select(*fields, blocks.c.high_step)
-        .where(blocks.c.series_id.in_([row.id for row in rows]), blocks.c.level == 0)
+        .where(
+            blocks.c.series_id.in_([row.id for row in rows]),
+            blocks.c.level == 0,
+            blocks.c.high_step >= first,
+        )
         .order_by(blocks.c.series_id, blocks.c.start)
     )
     ends = _ends(rows)
     sealed = {row.id: row.sealed for row in rows}
     pieces: defaultdict[int, list[_Piece]] = defaultdict(list)
     for series_id, start, length, low, high in connection.execute(query):
-        end = ends[series_id]
-        if low >= end:
+        until = min(end, ends[series_id])
+        if low >= until:
             continue
         piece = _Piece(series_id, start, length, start < sealed[series_id])
-        if high >= end:
-            kept = before(_points(connection, [piece])[0], int(end))
+        if low < first or high >= until:
+            kept = within(_points(connection, [piece])[0], first, until)
             piece = piece._replace(length=len(kept.step), points=kept)
         pieces[series_id].append(piece)
     return pieces

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, func, literal, select, tuple_
@@ -261,11 +262,18 @@ class Reads:
             return connection.execute(query.order_by(table.c.first.desc()).limit(1)).scalar() or 0
 
     def series(
-        self, task_id: str, *, names: Sequence[str] = (), points: int | None = 1000
+        self,
+        task_id: str,
+        *,
+        names: Sequence[str] = (),
+        points: int | None = 1000,
+        first: int = 0,
+        last: int | None = None,
     ) -> list[Series]:
-        """See `curves`. `points` None: all."""
+        """See `curves`. `points` None: all. Steps `first` to `last`, both included."""
+        end = inf if last is None else last + 1
         with self._reading() as connection:
-            return curves.curves(connection, task_id, names, points)
+            return curves.curves(connection, task_id, names, points, first, end)
 
     def points(self, task_id: str, *, names: Sequence[str] = ()) -> Iterator[MetricPart]:
         """All points, one metric after the other. Each part is read when it is asked for, as of

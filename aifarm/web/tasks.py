@@ -192,12 +192,20 @@ async def metrics(request: Request) -> Response:
     """Shows the history of each metric of a task, and a summary of it.
 
     A long history is thinned to about `points` points, each with the least and the greatest
-    value around it, so that no spike is lost; `points=all` gives every point.
+    value around it, so that no spike is lost; `points=all` gives every point. A part of it, from
+    `first_step` to `last_step`, is as much finer. The summary is always that of the whole.
     """
     record = await find(request)
-    names = [name for name in request.query.names.split(",") if name]
-    points = None if request.query.points == "all" else request.query.points
+    query = request.query
+    names = [name for name in query.names.split(",") if name]
     store = request.facade.store
-    series = await request.read(store.series, record.task.id, names=names, points=points)
+    series = await request.read(
+        store.series,
+        record.task.id,
+        names=names,
+        points=None if query.points == "all" else query.points,
+        first=query.first_step,
+        last=query.last_step,
+    )
     summaries = await request.read(store.summaries, [record.task.id], names=names)
     return Response(views.metric_history(record, series, summaries.get(record.task.id, [])))

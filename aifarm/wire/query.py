@@ -124,10 +124,13 @@ class LogTextQuery(Query, frozen=True, kw_only=True):
 
 
 class MetricQuery(Query, frozen=True, kw_only=True):
-    """`points`: about how many of each curve, or "all". `names`: separated by commas; all else."""
+    """`points`: about how many of each curve, or "all". `names`: separated by commas; all else.
+    Steps `first_step` to `last_step`, both included."""
 
     names: Words = ""
     points: Annotated[int, Meta(ge=1, le=100_000)] | Literal["all"] = 1_000
+    first_step: Natural = 0
+    last_step: Natural | None = None
 
 
 class CsvQuery(Query, frozen=True, kw_only=True):

@@ -2,11 +2,12 @@
 
 What they show comes from the Jupyter server's extension, on a socket that the browser opens by
 itself: it stays live while the kernel is busy, and after the kernel is gone. Where no extension is
-in reach (another notebook's program), the kernel's own connection feeds them.
+in reach (another notebook's program), or it has another farm, the kernel's own connection takes its
+place.
 """
 
-import threading
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,38 @@ import anywidget
 import traitlets
 
 from aifarm.sdk import AIFarmError, Farm, Task
+from aifarm.sdk.config import FARM_FILE_VARIABLE, from_farm_file
 from aifarm_jupyter import still
+from aifarm_jupyter.bridge import Bridge
 
 LOADER = Path(__file__).with_name("loader.js").read_text()
 
-EVERY = 2.0
-"""Seconds between two pictures of a view that the kernel feeds."""
+MIME = "application/vnd.aifarm.view+json"
+"""What Lab's extension draws without a kernel."""
 
 
 class View(anywidget.AnyWidget):
-    """`view` names one of the front end's, `options` is what it shows; `html` a still picture."""
+    """`view` names one of the front end's, `options` is what it shows, `url` the farm; `html` a
+    still picture."""
 
     # Text, not a path: a widget that watches a file for changes is never collected.
     _esm = LOADER
+    alone = False
+    """Whether the kernel has no part in it once it is shown: Lab's extension then draws it by
+    itself, and it is there again after a reload without its kernel."""
+
     view = traitlets.Unicode().tag(sync=True)
     options = traitlets.Dict().tag(sync=True)
+    url = traitlets.Unicode().tag(sync=True)
     html = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, view: str, options: dict[str, Any], picture: Callable[[], str]) -> None:
+    def __init__(
+        self, of: Farm | Task, view: str, options: dict[str, Any], picture: Callable[[], str]
+    ) -> None:
         self._picture = picture
-        self._alone: threading.Thread | None = None
-        super().__init__(view=view, options=options, html=self._still())
+        self._bridge: Bridge | None = None
+        self._address = of._http.address
+        super().__init__(view=view, options=options, url=self._address.url, html=self._still())
         self.on_msg(self._heard)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
@@ -44,7 +56,20 @@ class View(anywidget.AnyWidget):
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         if data is None:
             return bundle
-        return {**data, "text/html": self.html}, metadata
+        return {**data, **self._drawn(), "text/html": self.html}, metadata
+
+    def _drawn(self) -> dict[str, Any]:
+        """The view for Lab's extension, where that speaks for the same farm."""
+        file = os.environ.get(FARM_FILE_VARIABLE)
+        server = from_farm_file(Path(file)) if file and self.alone else None
+        if server is None or server.url != self.url:
+            return {}
+        return {MIME: {"view": self.view, "options": self.options}}
+
+    def close(self) -> None:
+        if self._bridge is not None:
+            self._bridge.close()
+        super().close()
 
     def _still(self) -> str:
         try:
@@ -53,33 +78,37 @@ class View(anywidget.AnyWidget):
             return still.problem(str(error))
 
     def _heard(self, _: Any, content: dict[str, Any], __: Any) -> None:
-        """The page found no extension: it is fed from here, for as long as it is shown."""
-        if content.get("type") == "alone" and self._alone is None:
-            self._alone = threading.Thread(target=self._feed, name="aifarm-view", daemon=True)
-            self._alone.start()
-
-    def _feed(self) -> None:
-        ended = threading.Event()
-        while self.comm is not None and not ended.wait(EVERY):
-            self.html = self._still()
+        """The page asks this kernel, for want of an extension."""
+        if self._bridge is None:
+            self._bridge = Bridge(self._address, self.send)
+        self._bridge.heard(content)
 
 
 class TaskMonitor(View):
-    """One task: state, progress, curves, log, checkpoints and story, and what can be done."""
+    """One task: state, progress, curves, log, checkpoints and story, and what can be done.
 
-    def __init__(self, task: Task) -> None:
-        super().__init__("task", {"id": task.id}, lambda: still.task(task))
+    `compare`: tasks, or their ids, whose curves are drawn beside its own.
+    """
+
+    alone = True
+
+    def __init__(self, task: Task, compare: Iterable[Task | str] = ()) -> None:
+        others = [other if isinstance(other, str) else other.id for other in compare]
+        options = {"id": task.id, "compare": others}
+        super().__init__(task, "task", options, lambda: still.task(task))
 
 
 class RunsTable(View):
     """The runs of a farm; `asked` as in `farm.tasks(...)`: search, status, project, sort..."""
 
     def __init__(self, farm: Farm, **asked: str) -> None:
-        super().__init__("runs", dict(asked), lambda: still.runs(farm.tasks(limit=20)))
+        super().__init__(farm, "runs", dict(asked), lambda: still.runs(farm.tasks(limit=20)))
 
 
 class FarmView(View):
     """What runs, what waits, and the machines."""
 
+    alone = True
+
     def __init__(self, farm: Farm) -> None:
-        super().__init__("farm", {}, lambda: still.farm(farm))
+        super().__init__(farm, "farm", {}, lambda: still.farm(farm))

@@ -94,6 +94,11 @@ class ScriptedAgent:
         point = (step, 1_700_000_000.0 + step, dict(metrics))
         self._about(wire.TaskProgress, progress=percent, metrics=dict(metrics), points=[point])
 
+    def points(self, percent: float, *points: tuple[int, float, dict[str, float]]) -> None:
+        """Many at once: (step, seconds since the epoch, metrics)."""
+        latest = points[-1][2]
+        self._about(wire.TaskProgress, progress=percent, metrics=latest, points=list(points))
+
     def log(self, *lines: str, unfinished: str = "") -> None:
         self._about(wire.TaskLog, lines=list(lines), open=unfinished)
 

@@ -314,6 +314,9 @@ def test_metrics_come_as_columns(task: aifarm.Task, agent: ScriptedAgent) -> Non
     columns = task.metrics()
     assert columns["loss"]["step"] == [1, 2]
     assert columns["loss"]["value"] == [0.5, 0.25]
+    assert task.metrics(steps=(2, None))["loss"]["step"] == [2]
+    assert task.metrics("loss", steps=(0, 1)) == task.metrics("loss", steps=(1, 1))
+    assert task.metrics("loss", steps=(3, 9))["loss"]["step"] == []
     assert set(task.metrics("loss")) == {"loss"}
     assert set(task.metrics(["accuracy", "loss"], points=None)) == {"loss", "accuracy"}
     assert task.metrics_latest == {"loss": 0.25, "accuracy": 0.2}
@@ -397,9 +400,15 @@ def test_a_checkpoint_comes_back_as_it_was_and_its_weights_load(
     agent.checkpoint(saved.getvalue(), step=3, epoch=1, progress=50.0, metrics={"loss": 0.5})
     checkpoint = task.checkpoint()
     assert (checkpoint.step, checkpoint.epoch, checkpoint.metrics) == (3, 1, {"loss": 0.5})
+    assert task.checkpoint(checkpoint.id).info == checkpoint.info
+    with pytest.raises(NotFound, match="no best checkpoint"):
+        task.checkpoint("best")
+    with pytest.raises(NotFound, match="no checkpoint nonsense"):
+        task.checkpoint("nonsense")
     path = checkpoint.download(tmp_path)
     assert path.read_bytes() == saved.getvalue()
     assert torch.equal(task.state_dict()["weight"], weights["weight"])
+    assert torch.equal(checkpoint.state_dict()["weight"], weights["weight"])
     assert [one.step for one in task.checkpoints()] == [3, 1]
 
 

@@ -13,7 +13,6 @@ from aifarm.store.blocks import (
     BUCKETS,
     Columns,
     Curve,
-    before,
     columns,
     concat,
     cut,
@@ -23,6 +22,7 @@ from aifarm.store.blocks import (
     raw,
     unpack_columns,
     unpack_curve,
+    within,
 )
 
 VALUES = st.floats(width=64) | st.just(nan)
@@ -63,14 +63,16 @@ def test_a_message_becomes_one_column_set_per_name(points: list[Any]) -> None:
     }
 
 
-@given(rows=ROWS, at=st.integers(0, 80), step=STEPS)
+@given(rows=ROWS, at=st.integers(0, 80), first=STEPS, step=STEPS)
 def test_columns_are_cut_and_joined_like_lists(
-    rows: list[tuple[int, float, float]], at: int, step: int
+    rows: list[tuple[int, float, float]], at: int, first: int, step: int
 ) -> None:
     whole = columns_of(rows)
     parts = [cut(whole, 0, at), cut(whole, at, len(rows))]
     assert bits(concat(parts)) == bits(whole)
-    assert bits(before(whole, step)) == bits(columns_of([row for row in rows if row[0] < step]))
+    for end in (step, inf):
+        kept = [row for row in rows if first <= row[0] < end]
+        assert bits(within(whole, first, end)) == bits(columns_of(kept))
 
 
 def test_numbers_are_chosen_among_nan() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from math import isnan, nan
+from math import inf, isnan, nan
 
 import pytest
 from hypothesis import given, settings
@@ -170,6 +170,16 @@ def check(farm: Farm) -> None:
     for points in (1, 2, 10, 100, 900, 6000):
         for series in farm.store.series(farm.task_id, points=points):
             check_coarse(series, farm.line(series.name), points)
+    for first, last in ((0, 5), (700, 9000), (4000, None)):
+        end = inf if last is None else last + 1
+        for points in (None, 1, 100, 6000):
+            asked = farm.store.series(farm.task_id, points=points, first=first, last=last)
+            for series in asked:
+                line = [row for row in farm.line(series.name) if first <= row[0] < end]
+                if points is None:
+                    check_whole(series, line)
+                else:
+                    check_coarse(series, line, points)
     summaries = farm.store.summaries([farm.task_id]).get(farm.task_id, [])
     assert [summary.name for summary in summaries] == names
     for summary in summaries:

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Literal
 from uuid import uuid4
 
@@ -22,8 +21,8 @@ from aifarm.sdk.call import exactly, from_body, valid
 from aifarm.sdk.differences import Difference, differences
 from aifarm.sdk.errors import NotFound, TaskFailed
 from aifarm.sdk.frames import History
+from aifarm.sdk.progress import shown
 from aifarm.sdk.states import FINAL
-from aifarm.sdk.weights import model_weights
 from aifarm.wire import requests, rest
 from aifarm.wire.types import JSON, Metrics
 
@@ -119,15 +118,17 @@ class AsyncTask:
 
     # ------------------------------------------------------------ waiting
 
-    async def wait(self, timeout: float | None = None) -> "AsyncTask":
+    async def wait(self, timeout: float | None = None, *, progress: bool = True) -> "AsyncTask":
         """Returns the task once it is over; waits at most `timeout` seconds.
 
-        A stopped task returns too. Raises TaskFailed with the cause, WaitTimeout (a
-        TimeoutError), NotFound when it is deleted meanwhile. A server that is away meanwhile is
-        waited for.
+        Meanwhile a terminal and a notebook show how far it is, unless `progress` is False. An
+        interrupt ends the wait, and leaves the task alone. A stopped task returns too. Raises
+        TaskFailed with the cause, WaitTimeout (a TimeoutError), NotFound when it is deleted
+        meanwhile. A server that is away meanwhile is waited for.
         """
-        async for _ in watch(self._http, [self], timeout):
-            pass
+        with shown(self.info, progress) as show:
+            async for _ in watch(self._http, [self], timeout):
+                show(self.info)
         if self.info.status == "failed":
             raise TaskFailed(self, self.info.cause or "unknown", self.info.message or "no reason")
         return self
@@ -232,15 +233,21 @@ class AsyncTask:
 
     # ------------------------------------------------------------ what it left
 
-    async def metrics(self, names: Iterable[str] = (), points: int | None = 1000) -> History:
+    async def metrics(
+        self,
+        names: Iterable[str] = (),
+        points: int | None = 1000,
+        *,
+        steps: tuple[int, int | None] = (0, None),
+    ) -> History:
         """Each metric's history as columns of equal length: step, time, value, min, max.
 
         `time` in seconds since the epoch. About `points` rows a metric (None: every one); thinned,
-        a row stands for a bucket with its last value, its min and its max. `.to_dataframe()` makes
-        one table of them.
+        a row stands for a bucket with its last value, its min and its max. `steps` (first, last):
+        that part alone, as much finer. `.to_dataframe()` makes one table of them.
         """
         wanted = [names] if isinstance(names, str) else names
-        call = calls.metrics(self.id, names=wanted, points=points)
+        call = calls.metrics(self.id, names=wanted, points=points, steps=steps)
         return History.of(await self._http.send(call))
 
     async def summaries(self) -> list[rest.MetricSummary]:
@@ -292,12 +299,18 @@ class AsyncTask:
         found = (await self._http.send(calls.checkpoints(self.id))).checkpoints
         return [AsyncCheckpoint(self._http, self.id, info) for info in found]
 
-    async def checkpoint(self) -> AsyncCheckpoint:
-        """The newest checkpoint. Raises NotFound before the first one."""
+    async def checkpoint(self, which: str = "latest") -> AsyncCheckpoint:
+        """The "latest" checkpoint, the "best" one, or the one of an id. Raises NotFound where there
+        is none."""
         found = await self.checkpoints()
         if not found:
             raise NotFound(f"Task {self.id} has no checkpoint yet: the first follows an epoch.")
-        return found[0]
+        for one in found:
+            if which in ("latest", one.id) or (which == "best" and one.best):
+                return one
+        if which == "best":
+            raise NotFound(f"Task {self.id} has no best checkpoint: its config names no metric.")
+        raise NotFound(f"Task {self.id} has no checkpoint {which}: checkpoints() lists them.")
 
     async def outputs(self) -> list[AsyncOutput]:
         """The files that the task keeps, by path: what its `outputs` name, and once it has
@@ -317,11 +330,5 @@ class AsyncTask:
                 await aside(file.write, chunk)
 
     async def state_dict(self, map_location: Any = "cpu") -> dict[str, Any]:
-        """The model's weights from the newest checkpoint, for `model.load_state_dict`.
-
-        Loaded with `weights_only=True`, onto `map_location`. Raises NotFound without a
-        checkpoint, AIFarmError without PyTorch.
-        """
-        with TemporaryDirectory(prefix="aifarm-") as folder:
-            path = await (await self.checkpoint()).download(Path(folder))
-            return await aside(model_weights, path, map_location)
+        """The model's weights from the latest checkpoint, as `checkpoint().state_dict()`."""
+        return await (await self.checkpoint()).state_dict(map_location)

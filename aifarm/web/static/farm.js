@@ -27,10 +27,12 @@ export class Farm {
    * @param {string} options.base the farm's address, with no slash at its end
    * @param {Record<string, string>} [options.headers] what each request carries
    * @param {(url: string, init: RequestInit) => Promise<Response>} [options.fetch] the host's own
+   * @param {(url: string) => import("./feed.js").Socket} [options.socket] the host's own
+   * @param {boolean} [options.files] whether the browser itself can fetch from `base`
    * @param {boolean} [options.readonly] nothing may be changed
    * @param {() => void} [options.onstranger] called when the farm does not know who asks
    */
-  constructor({ base, headers = {}, fetch = (url, init) => window.fetch(url, init), readonly = false, onstranger = () => {} }) {
+  constructor({ base, headers = {}, fetch = (url, init) => window.fetch(url, init), socket, files = true, readonly = false, onstranger = () => {} }) {
     this.base = base;
     this.readonly = readonly;
     /** @type {import("./types").Token | null} who is here, where the page knows */
@@ -38,7 +40,8 @@ export class Farm {
     this._headers = headers;
     this._send = fetch;
     this._onstranger = onstranger;
-    this.feed = new Feed(`${base}/api/v2/live`.replace(/^http/, "ws"));
+    this._files = files;
+    this.feed = new Feed(`${base}/api/v2/live`.replace(/^http/, "ws"), socket);
   }
 
   /**
@@ -70,9 +73,9 @@ export class Farm {
     return (await this._fetch("GET", path + search(query))).text();
   }
 
-  /** Where a browser downloads something by itself. @param {string} path as the API gives it */
+  /** Where a browser downloads something by itself, null where it cannot. @param {string} path as the API gives it */
   link(path) {
-    return this.base + path;
+    return this._files ? this.base + (path.startsWith("/") ? path : `/${path}`) : null;
   }
 
   /** @param {string} method @param {string} path @param {any} [body] @param {Record<string, string>} [more] */

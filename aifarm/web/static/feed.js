@@ -2,17 +2,24 @@
  * The live feed: one socket for the page, which finds its way back by itself.
  *
  * What is known stands in `tasks` and `clients`. Listeners hear "task", "client", "event", "points",
- * "log" (with the message), "gone" (a task or client), "snapshot" after a fresh start, and "state"
- * when the connection comes or goes.
+ * "log" (with the message), "gone" (a task or client), "snapshot" after a fresh start, "joined" when
+ * topics (a Set of them) are followed that were not before on this connection, and "state" when the
+ * connection comes or goes.
+ *
+ * @typedef {Pick<WebSocket, "readyState" | "send" | "close" | "onopen" | "onmessage" | "onclose">} Socket
  */
 
 const AGAIN = [0.5, 1, 2, 4, 8, 15]; // seconds between attempts to connect
 
 export class Feed extends EventTarget {
-  /** @param {string} url */
-  constructor(url) {
+  /**
+   * @param {string} url
+   * @param {(url: string) => Socket} [open]
+   */
+  constructor(url, open = (url) => new WebSocket(new URL(url, location.href))) {
     super();
     this.url = url;
+    this._open = open;
     /** @type {Map<string, import("./types").Task>} */
     this.tasks = new Map();
     /** @type {Map<string, import("./types").Client>} */
@@ -21,8 +28,12 @@ export class Feed extends EventTarget {
     this.state = "idle";
     /** @type {Map<string, number>} how many views follow each topic */
     this._topics = new Map();
-    /** @type {WebSocket | null} */
+    /** @type {Socket | null} */
     this._socket = null;
+    /** @type {string[]} what the latest subscription asks for */
+    this._wanted = [];
+    /** @type {Set<string>} what this connection tells of */
+    this._joined = new Set();
     this._tries = 0;
     this._fresh = true;
     this._timer = 0;
@@ -55,8 +66,9 @@ export class Feed extends EventTarget {
   _connect() {
     if (!this._topics.size) return;
     this._to("connecting");
-    const socket = new WebSocket(new URL(this.url, location.href));
+    const socket = this._open(this.url);
     this._socket = socket;
+    this._joined.clear();
     socket.onopen = () => this._subscribe();
     socket.onmessage = (frame) => {
       for (const message of JSON.parse(frame.data)) this._take(message);
@@ -84,7 +96,8 @@ export class Feed extends EventTarget {
 
   _subscribe() {
     this._fresh = true;
-    this._socket?.send(JSON.stringify({ type: "subscribe", topics: [...this._topics.keys()] }));
+    this._wanted = [...this._topics.keys()];
+    this._socket?.send(JSON.stringify({ type: "subscribe", topics: this._wanted }));
   }
 
   /** @param {any} message */
@@ -102,6 +115,9 @@ export class Feed extends EventTarget {
           this._tries = 0;
           this._to("live");
           this._tell("snapshot", message);
+          const joined = new Set(this._wanted.filter((topic) => !this._joined.has(topic)));
+          this._joined = new Set(this._wanted);
+          if (joined.size) this._tell("joined", joined);
         }
         break;
       case "task":

@@ -46,7 +46,7 @@ export function historyView(farm, id, signal) {
         charts.set(title, chart);
         grid.append(chart.element);
       }
-      chart.show(columns.map(([name, values], colour) => ({ label: name, colour, curve: curveOf(name, times, values, history.seconds), gaps: true })));
+      chart.show(columns.map(([name, values], colour) => ({ label: name, colour, curve: curveOf(name, times, values, history.seconds) })));
     };
     show("CPU and RAM, %", [["CPU", history.cpu], ["RAM", history.ram]], WHOLE);
     for (const gpu of history.gpus) {
@@ -79,22 +79,15 @@ export function historyView(farm, id, signal) {
  * @param {number} seconds between two entries
  */
 function curveOf(name, times, values, seconds) {
-  const curve = new Curve(name);
-  times.forEach((time, index) => {
+  const period = Math.max(seconds, 30);
+  /** @type {[number, number | null][]} */
+  const points = times.flatMap((time, index) => {
     const before = times[index - 1];
-    if (before !== undefined && time - before > 2.5 * Math.max(seconds, 30)) put(curve, before + seconds, null);
-    put(curve, time, values[index]);
+    const gap = before !== undefined && time - before > 2.5 * period;
+    return /** @type {[number, number | null][]} */ ([...(gap ? [[before + seconds, null]] : []), [time, values[index]]]);
   });
   // One entry alone would have an axis of no length.
-  if (times.length === 1) put(curve, times[0] + Math.max(seconds, 30), null);
-  return curve;
-}
-
-/** @param {Curve} curve @param {number} time @param {number | null} value */
-function put(curve, time, value) {
-  curve.step.push(time);
-  curve.time.push(time);
-  curve.value.push(value);
-  curve.min.push(value);
-  curve.max.push(value);
+  if (times.length === 1) points.push([times[0] + period, null]);
+  const at = points.map(([time]) => time);
+  return Curve.of({ name, step: at, time: at, value: points.map(([, value]) => value) });
 }

@@ -8,6 +8,7 @@ import { Farm } from "./farm.js";
 import * as format from "./format.js";
 import { panelView } from "./panel.js";
 import { label } from "./parts.js";
+import { renderViews } from "./rendered.js";
 import { runsView } from "./runs.js";
 import { taskView } from "./task.js";
 import { announceEnds } from "./toasts.js";
@@ -19,8 +20,8 @@ const SPROUT =
 
 /** @param {(name: string) => Promise<any>} shared */
 export async function plugin(shared) {
-  const [application, apputils, { ServerConnection }, { ILauncher }, { IMainMenu }, { IDefaultFileBrowser }, { PageConfig }, lumino, ui] = await Promise.all(
-    ["application", "apputils", "services", "launcher", "mainmenu", "filebrowser", "coreutils"]
+  const [application, apputils, { ServerConnection }, { ILauncher }, { IMainMenu }, { IDefaultFileBrowser }, { PageConfig }, { IRenderMimeRegistry }, lumino, ui] = await Promise.all(
+    ["application", "apputils", "services", "launcher", "mainmenu", "filebrowser", "coreutils", "rendermime"]
       .map((name) => shared(`@jupyterlab/${name}`))
       .concat(shared("@lumino/widgets"), shared("@jupyterlab/ui-components")),
   );
@@ -30,13 +31,13 @@ export async function plugin(shared) {
   return {
     id: "aifarm:panel",
     autoStart: true,
-    requires: [ILabShell],
+    requires: [ILabShell, IRenderMimeRegistry],
     optional: [ICommandPalette, ILauncher, ILayoutRestorer, IMainMenu, IDefaultFileBrowser],
     /**
-     * @param {any} app @param {any} shell @param {any} palette @param {any} launcher
-     * @param {any} restorer @param {any} mainMenu @param {any} browser
+     * @param {any} app @param {any} shell @param {any} rendermime @param {any} palette
+     * @param {any} launcher @param {any} restorer @param {any} mainMenu @param {any} browser
      */
-    activate: (app, shell, palette, launcher, restorer, mainMenu, browser) => {
+    activate: (app, shell, rendermime, palette, launcher, restorer, mainMenu, browser) => {
       const settings = ServerConnection.makeSettings();
       const root = `${settings.baseUrl}aifarm`;
       for (const sheet of ["vendor/uplot.css", "style.css"])
@@ -47,6 +48,7 @@ export async function plugin(shared) {
         fetch: (/** @type {string} */ url, /** @type {RequestInit} */ init) =>
           ServerConnection.makeRequest(url, { ...init, cache: "no-cache" }, settings),
       });
+      renderViews(rendermime, lumino.Widget, farm);
       /** JSON of Jupyter's own server. @param {string} url */
       const read = async (url) => {
         const answer = await ServerConnection.makeRequest(url, {}, settings);

@@ -10,18 +10,17 @@ export function badge(status) {
 
 /** @param {number} progress percent @param {string} status */
 export function bar(progress, status) {
-  return h(
-    "div",
-    {
-      class: `af-bar af-${status}`,
-      role: "progressbar",
-      "aria-valuemin": 0,
-      "aria-valuemax": 100,
-      "aria-valuenow": Math.round(progress),
-      "aria-label": `${Math.round(progress)} % done`,
-    },
-    h("div", { style: `width:${Math.min(100, Math.max(0, progress))}%` }),
-  );
+  const element = h("div", { role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, h("div"));
+  advance(element, progress, status);
+  return element;
+}
+
+/** Moves a bar. @param {HTMLElement} element @param {number} progress percent @param {string} status */
+export function advance(element, progress, status) {
+  element.className = `af-bar af-${status}`;
+  element.setAttribute("aria-valuenow", String(Math.round(progress)));
+  element.setAttribute("aria-label", `${Math.round(progress)} % done`);
+  /** @type {HTMLElement} */ (element.firstElementChild).style.width = `${Math.min(100, Math.max(0, progress))}%`;
 }
 
 /**
@@ -106,6 +105,34 @@ export function copied(text, name) {
     button.textContent = "Copied";
   });
   return h("div", { class: "af-row" }, field, button);
+}
+
+/**
+ * A link to a file, null where this page cannot fetch one.
+ * @param {import("./farm.js").Farm} farm @param {string} path as the API gives it
+ * @param {string} words @param {string} title
+ */
+export function download(farm, path, words, title) {
+  const href = farm.link(path);
+  return href && h("a", { class: "af-link", href, download: true, title }, words);
+}
+
+/**
+ * A line of Python to take along.
+ * @param {string} line
+ */
+export function python(line) {
+  const code = h("code", { class: "af-python" }, line);
+  const button = h("button", { type: "button", class: "af-link", title: "Copy this line" }, "Copy");
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(line);
+      button.textContent = "Copied";
+    } catch {
+      getSelection()?.selectAllChildren(code); // no clipboard without HTTPS: the keyboard copies it
+    }
+  });
+  return h("span", { class: "af-row" }, code, button);
 }
 
 /** What stands where there is nothing yet. @param {string} title @param {...any} rest */

@@ -1,63 +1,75 @@
 /** One task: its state, curves, log, checkpoints and story, and what can be done with it. */
 
-import { Chart, COLOURS } from "./chart.js";
-import { Curve } from "./curve.js";
-import { fill, h } from "./dom.js";
+import { checkpointsView, outputsView } from "./checkpoints.js";
+import { curvesView } from "./curves.js";
+import { coalesced, fill, h } from "./dom.js";
 import * as format from "./format.js";
 import { logView } from "./logs.js";
-import { action, badge, bar, empty, facts, failed, label, timing } from "./parts.js";
-
-const POINTS = 1000;
+import { action, advance, badge, bar, facts, failed, label, timing } from "./parts.js";
+import { whyView } from "./why.js";
 
 /**
  * @param {import("./farm.js").Farm} farm @param {string} id @param {AbortSignal} signal
- * @param {{onretry?: (id: string) => void}} [options]
+ * @param {{onretry?: (id: string) => void, compare?: string[]}} [options] `compare`: ids of other tasks
  */
-export function taskView(farm, id, signal, { onretry = () => {} } = {}) {
+export function taskView(farm, id, signal, { onretry = () => {}, compare = [] } = {}) {
   const element = h("article", { class: "aifarm af-task" }, h("p", { class: "af-quiet" }, "Loading…"));
   /** @type {import("./types").Task | null} */
   let task = null;
-  const head = h("header", {});
-  const body = h("div", {});
+  const title = h("div", { class: "af-heading" });
+  const progress = bar(0, "pending");
+  const status = h("div", {});
+  const buttons = h("div", { class: "af-actions" });
+  /** What the buttons stand for: they stay the same, under the pointer, until that changes. */
+  let offered = "";
 
   async function open() {
     try {
-      task = await farm.get(`/tasks/${id}`);
+      task = await farm.get(`/tasks/${encodeURIComponent(id)}`);
     } catch (error) {
       fill(element, failed(/** @type {Error} */ (error), open));
       return;
     }
     if (signal.aborted || !task) return;
-    drawHead();
-    fill(body, tabs(farm, task, signal));
-    fill(element, head, body);
+    draw();
+    fill(element, h("header", {}, title, progress, status, buttons), whyView(farm, task, signal), tabs(farm, task, signal, compare));
   }
 
-  function drawHead() {
+  function draw() {
     if (!task) return;
-    fill(head, heading(task), bar(task.progress, task.status), statusLine(task), buttons(farm, task, onretry));
+    fill(title, heading(task));
+    advance(progress, task.progress, task.status);
+    fill(status, statusLine(task));
+    const now = `${task.status} ${task.desired} ${farm.readonly}`;
+    if (now === offered) return;
+    offered = now;
+    const focused = buttons.contains(document.activeElement);
+    fill(buttons, actions(farm, task, onretry));
+    if (focused) /** @type {HTMLElement | null} */ (buttons.querySelector("button"))?.focus();
   }
 
+  const redraw = coalesced(draw);
   farm.feed.addEventListener(
     "task",
     (event) => {
       const told = /** @type {CustomEvent} */ (event).detail;
       if (told.id !== id || !task) return;
-      task = { ...told, summaries: task.summaries };
-      drawHead();
+      task = told;
+      redraw();
     },
     { signal },
   );
   farm.feed.addEventListener(
     "snapshot",
     () => {
-      const known = farm.feed.tasks.get(id);
-      if (!known || !task) return;
-      task = known;
-      drawHead();
+      task = task && (farm.feed.tasks.get(id) ?? task);
+      redraw();
     },
     { signal },
   );
+  // Buttons and times that count must not wait for the farm to speak.
+  const clock = window.setInterval(redraw, 10_000);
+  signal.addEventListener("abort", () => clearInterval(clock));
   farm.feed.follow(`task:${id}`, signal);
   open();
   return element;
@@ -65,13 +77,11 @@ export function taskView(farm, id, signal, { onretry = () => {} } = {}) {
 
 /** @param {import("./types").Task} task */
 function heading(task) {
-  return h(
-    "div",
-    { class: "af-heading" },
+  return [
     h("h2", {}, label(task)),
     badge(task.status),
     h("span", { class: "af-quiet" }, `${task.name} ${task.version ?? ""} · ${task.submitter} · `, h("code", { title: task.id }, format.short(task.id))),
-  );
+  ];
 }
 
 /** @param {import("./types").Task} task */
@@ -83,9 +93,12 @@ function statusLine(task) {
     task.attempt > 1 ? `attempt ${task.attempt}` : "",
     where,
   ].filter(Boolean);
+  const wish = task.desired !== task.status && { paused: "It pauses at its next step.", stopped: "It writes a checkpoint and ends." }[task.desired];
+  const lost = task.status === "unreachable" && "Nothing is heard from its machine; training may go on there.";
   return [
     h("p", { class: "af-status" }, parts.join(" · ")),
     task.message && h("p", { class: task.status === "failed" ? "af-complaint" : "af-note" }, task.message),
+    !format.FINAL.has(task.status) && (lost || wish) && h("p", { class: "af-note" }, lost || wish),
   ];
 }
 
@@ -93,36 +106,43 @@ function statusLine(task) {
  * @param {import("./farm.js").Farm} farm @param {import("./types").Task} task
  * @param {(id: string) => void} onretry
  */
-function buttons(farm, task, onretry) {
+function actions(farm, task, onretry) {
   if (farm.readonly) return null;
   const mine = farm.controls(task.submitter);
   const desire = (/** @type {string} */ status) => farm.send("PUT", `/tasks/${task.id}/status`, { status });
   const over = format.FINAL.has(task.status);
-  return h(
-    "div",
-    { class: "af-actions" },
-    mine && !over && task.desired === "running" && action("Pause", () => desire("paused")),
-    mine && !over && task.desired === "paused" && action("Resume", () => desire("running"), { class: "af-button af-primary" }),
+  return [
+    mine && !over && task.desired === "running" && action("Pause", () => desire("paused"), { title: "Holds at the next step, and goes on from there" }),
+    mine && !over && task.desired === "paused" && action("Resume", () => desire("running"), { class: "af-button af-primary", title: "Goes on where it was" }),
     mine && !over && task.desired !== "stopped" && action("Stop", () => desire("stopped"), { title: "Writes a checkpoint and ends" }),
     over &&
       action("Retry", async () => onretry((await farm.send("POST", `/tasks/${task.id}/retry`, {})).id), {
         title: "A new task that goes on from the latest checkpoint",
       }),
-  );
+  ];
 }
 
-/** @param {import("./farm.js").Farm} farm @param {import("./types").Task} task @param {AbortSignal} signal */
-function tabs(farm, task, signal) {
+/**
+ * @param {import("./farm.js").Farm} farm @param {import("./types").Task} task @param {AbortSignal} signal
+ * @param {string[]} compare
+ */
+function tabs(farm, task, signal, compare) {
+  const now = () => farm.feed.tasks.get(task.id) ?? task;
+  /** @type {Record<string, (life: AbortSignal) => any>} */
   const panes = {
-    Curves: () => curves(farm, task, signal),
-    Log: () => logView(farm, task.id, signal, Math.max(1, task.clients.length)),
-    Checkpoints: () => listed(async () => [await checkpoints(farm, task), await outputs(farm, task)]),
-    Story: () => listed(() => story(farm, task)),
-    Details: () => details(task),
+    Curves: (life) => curvesView(farm, now(), life, compare),
+    Log: (life) => logView(farm, now(), life),
+    Checkpoints: () => listed(async (again) => [await checkpointsView(farm, now(), again), await outputsView(farm, task)]),
+    Story: (life) => storyView(farm, task, life),
+    Details: () => details(now()),
   };
   const pane = h("div", { class: "af-pane", role: "tabpanel", id: `af-pane-${task.id}` });
   const list = h("div", { class: "af-tabs", role: "tablist" });
   const names = Object.keys(panes);
+  /** @type {AbortController | null} */
+  let shown = null;
+  signal.addEventListener("abort", () => shown?.abort());
+
   /** @param {string} name @param {boolean} [focus] */
   function choose(name, focus = false) {
     for (const tab of /** @type {HTMLElement[]} */ ([...list.children])) {
@@ -131,7 +151,9 @@ function tabs(farm, task, signal) {
       tab.tabIndex = chosen ? 0 : -1;
       if (chosen && focus) tab.focus();
     }
-    fill(pane, panes[/** @type {keyof typeof panes} */ (name)]());
+    shown?.abort();
+    shown = new AbortController();
+    fill(pane, panes[name](shown.signal));
   }
   for (const [index, name] of names.entries())
     list.append(
@@ -154,11 +176,11 @@ function tabs(farm, task, signal) {
   return [list, pane];
 }
 
-/** @param {() => Promise<any>} make */
+/** @param {(again: () => void) => Promise<any>} make */
 function listed(make) {
   const place = h("div", {}, h("p", { class: "af-quiet" }, "Loading…"));
   const read = () =>
-    make().then(
+    make(read).then(
       (made) => fill(place, made),
       (error) => fill(place, failed(error, read)),
     );
@@ -166,130 +188,23 @@ function listed(make) {
   return place;
 }
 
-// ---------------------------------------------------------------- curves
-
 /** @param {import("./farm.js").Farm} farm @param {import("./types").Task} task @param {AbortSignal} signal */
-function curves(farm, task, signal) {
-  /** @type {Map<string, Curve>} */
-  const known = new Map();
-  /** @type {Map<string, Chart>} */
-  const charts = new Map();
-  const grid = h("div", { class: "af-charts" }, h("p", { class: "af-quiet" }, "Loading…"));
-  const look = { x: /** @type {"step" | "time"} */ ("step"), log: false, smooth: 0 };
-
-  function draw() {
-    if (!known.size) {
-      fill(grid, empty("No metrics yet.", h("p", { class: "af-quiet" }, "What the training reports appears here as it comes.")));
-      return;
-    }
-    if (!charts.size) fill(grid);
-    for (const [name, curve] of known) {
-      let chart = charts.get(name);
-      if (!chart) {
-        chart = new Chart({ ...look, signal, title: name, height: 190 });
-        charts.set(name, chart);
-        grid.append(chart.element);
-      }
-      chart.show([{ label: name, colour: charts.size > COLOURS.length ? 0 : [...known.keys()].indexOf(name), curve }]);
-    }
-  }
-
-  async function load() {
-    try {
-      const history = await farm.get(`/tasks/${task.id}/metrics`, { points: POINTS });
-      for (const series of history.series) known.set(series.name, Curve.of(series));
-      draw();
-    } catch (error) {
-      fill(grid, failed(/** @type {Error} */ (error), load));
-    }
-  }
-
-  farm.feed.addEventListener(
-    "points",
-    (event) => {
-      const told = /** @type {CustomEvent} */ (event).detail;
-      if (told.task_id !== task.id) return;
-      if (told.gap) return load();
-      for (const [step, time, values] of told.points)
-        for (const [name, value] of Object.entries(values)) {
-          if (!known.has(name)) known.set(name, new Curve(name));
-          known.get(name)?.add(step, time, value);
-        }
-      draw();
-    },
-    { signal },
-  );
-  // After a time without the farm there may be points that nobody told of.
-  farm.feed.addEventListener("snapshot", () => load(), { signal });
-  load();
-
-  /** @param {Partial<typeof look>} change */
-  const set = (change) => {
-    Object.assign(look, change);
-    for (const chart of charts.values()) chart.set(change);
+function storyView(farm, task, signal) {
+  const list = h("ol", { class: "af-story" });
+  let last = 0;
+  /** @param {any} event */
+  const tell = (event) => {
+    if (event.id <= last) return;
+    last = event.id;
+    list.append(h("li", {}, h("time", { datetime: event.at, title: format.time(event.at) }, format.ago(event.at)), h("span", {}, event.message)));
   };
-  return [
-    h(
-      "div",
-      { class: "af-row af-controls" },
-      h("label", {}, "over ", h("select", { class: "af-input", onchange: (/** @type {any} */ e) => set({ x: e.target.value }) }, h("option", { value: "step" }, "steps"), h("option", { value: "time" }, "time"))),
-      h("label", {}, h("input", { type: "checkbox", onchange: (/** @type {any} */ e) => set({ log: e.target.checked }) }), " log axis"),
-      h("label", {}, "smooth ", h("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: 0, oninput: (/** @type {any} */ e) => set({ smooth: Number(e.target.value) }) })),
-      h("a", { class: "af-link", href: farm.link(`/api/v2/tasks/${task.id}/metrics.csv`), download: true }, "CSV"),
-    ),
-    grid,
-  ];
-}
-
-// ---------------------------------------------------------------- lists
-
-/** @param {import("./farm.js").Farm} farm @param {import("./types").Task} task */
-async function checkpoints(farm, task) {
-  const { checkpoints: found } = await farm.get(`/tasks/${task.id}/checkpoints`);
-  if (!found.length) return empty("No checkpoint yet.", h("p", { class: "af-quiet" }, "There is one at least every five minutes, and at the end."));
-  return h(
-    "table",
-    { class: "af-table" },
-    h("thead", {}, h("tr", {}, ["step", "epoch", "", "size", "written", ""].map((name) => h("th", { scope: "col" }, name)))),
-    h(
-      "tbody",
-      {},
-      found.map((/** @type {any} */ one) =>
-        h(
-          "tr",
-          {},
-          h("td", { class: "af-number" }, format.number(one.step)),
-          h("td", { class: "af-number" }, one.epoch === null ? "" : format.number(one.epoch)),
-          h("td", {}, one.final && h("span", { class: "af-tag" }, "final"), one.best && h("span", { class: "af-tag" }, "best"), one.pinned && h("span", { class: "af-tag" }, "pinned")),
-          h("td", { class: "af-number" }, format.bytes(one.size)),
-          h("td", { title: format.time(one.created_at) }, format.ago(one.created_at)),
-          h("td", {}, h("a", { class: "af-link", href: farm.link(one.path), download: true }, "Download")),
-        ),
-      ),
-    ),
-  );
-}
-
-/** The files that a task keeps, in one download. @param {import("./farm.js").Farm} farm @param {import("./types").Task} task */
-async function outputs(farm, task) {
-  const { outputs: found } = await farm.get(`/tasks/${task.id}/outputs`);
-  if (!found.length) return null;
-  const size = found.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.size, 0);
-  const files = `${format.number(found.length)} ${found.length === 1 ? "file" : "files"}, ${format.bytes(size)}. `;
-  const href = farm.link(`/api/v2/tasks/${task.id}/outputs.zip`);
-  return h("p", { class: "af-note" }, `The task keeps ${files}`, h("a", { class: "af-link", href, download: true }, "Download all"));
-}
-
-/** @param {import("./farm.js").Farm} farm @param {import("./types").Task} task */
-async function story(farm, task) {
-  const { events } = await farm.get(`/tasks/${task.id}/events`);
-  return h(
-    "ol",
-    { class: "af-story" },
-    events.map((/** @type {any} */ event) =>
-      h("li", {}, h("time", { datetime: event.at, title: format.time(event.at) }, format.ago(event.at)), h("span", {}, event.message)),
-    ),
-  );
+  const read = async () => {
+    const { events } = await farm.get(`/tasks/${task.id}/events`, { after: last });
+    for (const event of events) tell(event);
+    return list;
+  };
+  farm.feed.addEventListener("event", (event) => /** @type {CustomEvent} */ (event).detail.task_id === task.id && tell(/** @type {CustomEvent} */ (event).detail), { signal });
+  return listed(read);
 }
 
 /** @param {import("./types").Task} task */
@@ -302,6 +217,8 @@ function details(task) {
       ["tags", task.tags.join(", ")],
       ["notes", task.notes],
       ["submitted", format.time(task.created_at)],
+      ["began", task.started_at && format.time(task.started_at)],
+      ["ended", task.ended_at && format.time(task.ended_at)],
       ["needs", `${requirements.min_cpu_cores} cores, ${format.memory(requirements.min_ram)} of RAM, ${requirements.min_gpu_memory ? `a GPU with ${format.memory(requirements.min_gpu_memory)}` : "no GPU"}`],
       ["clients", task.n_clients > 1 ? `${task.n_clients} at once` : ""],
       ["priority", task.priority || ""],

@@ -26,11 +26,11 @@ export function widgetView(farm, el, model, signal) {
     fill(place, connection(farm, life.signal), make(life.signal));
   }
 
-  /** @param {string} id @param {(() => void) | null} back */
-  function task(id, back) {
+  /** @param {string} id @param {(() => void) | null} back @param {string[]} [compare] */
+  function task(id, back, compare = []) {
     show((life) => [
       back && h("p", {}, h("button", { type: "button", class: "af-link", onclick: back }, "← all")),
-      taskView(farm, id, life, { onretry: (next) => task(next, back) }),
+      taskView(farm, id, life, { onretry: (next) => task(next, back), compare }),
     ]);
   }
 
@@ -38,7 +38,7 @@ export function widgetView(farm, el, model, signal) {
     const options = model.get("options");
     switch (model.get("view")) {
       case "task":
-        return task(options.id, null);
+        return task(options.id, null, options.compare);
       case "runs":
         return show((life) => runsView(farm, life, { onopen: (id) => task(id, whole), asked: options }));
       default:
