@@ -114,7 +114,7 @@ def exactly(shape: type[S], **fields: object) -> S:
         return msgspec.convert(msgspec.to_builtins(given), shape)
     except msgspec.ValidationError as error:
         wrong = explain(error)
-        details = {"field": wrong.field, "expected": wrong.expected}
+        details: dict[str, object] = {"field": wrong.field, "expected": wrong.expected}
         raise InvalidRequest(wrong.message, details) from None
     except TypeError as error:
         raise InvalidRequest(f"Values must be plain JSON: {error}.") from None

@@ -49,7 +49,7 @@ def _lines(label: str, hint: str) -> w.ValueWidget:
 
 
 def _suggested(label: str, hint: str) -> w.ValueWidget:
-    return _typed(w.Combobox, label, hint, WIDE)
+    return _typed(w.Combobox, label, hint, NARROW)
 
 
 def _typed(

@@ -21,9 +21,9 @@ def fit(check: rest.Check) -> str:
         *_missing(check, never=True),
     ]
     return (
-        f'<div role="status"><p>{head}</p>'
-        + "".join(f"<p>{escape(note)}</p>" for note in notes)
-        + (_table(rows) if rows else "")
+        f'<div role="status" style="margin:0.5em 0"><div>{head}</div>'
+        + "".join(f"<div>{escape(note)}</div>" for note in notes)
+        + (_table(rows) if check.misses else "")
         + "</div>"
     )
 

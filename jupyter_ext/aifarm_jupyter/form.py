@@ -7,18 +7,23 @@ from typing import Any
 import ipywidgets as w
 import traitlets
 
-from aifarm.sdk import AIFarmError, Farm, InvalidRequest, Task
-from aifarm.sdk.submission import task_body
+from aifarm.sdk import AIFarmError, Farm, Task
 from aifarm.wire import rest
 from aifarm_jupyter.beside import Latest, beside
 from aifarm_jupyter.fields import CONFIG, FIELDS, GROUPS, gathered, spread
 from aifarm_jupyter.fit import fit
-from aifarm_jupyter.snippet import Snippet, as_python
+from aifarm_jupyter.snippet import Snippet
 from aifarm_jupyter.sources import Address, Cells, Published, Source, told
+from aifarm_jupyter.submission import (
+    OF_CELLS,
+    OF_CODE,
+    as_python,
+    field_of,
+    refused,
+    submit,
+)
 
 SOURCES = {"package": "A package", "cells": "This notebook's code", "url": "A URL"}
-OF_CELLS = ("functions", "verify")
-"""Arguments of `publish_cells`; what names functions is the notebook's code."""
 
 
 class SubmitForm(w.VBox):
@@ -47,7 +52,11 @@ class SubmitForm(w.VBox):
             "cells": Cells(),
             "url": Address(),
         }
-        self._source = w.ToggleButtons(options=[(words, one) for one, words in SOURCES.items()])
+        self._source = w.ToggleButtons(
+            options=[(words, one) for one, words in SOURCES.items()],
+            style={"button_width": "auto"},
+            tooltips=["Where the code comes from"] * len(SOURCES),
+        )
         self._again = w.Button(description="Look again", layout=w.Layout(width="auto"))
         self._inputs = {one.name: one.kind.make(one.label, one.example) for one in FIELDS}
         self._complaints = {name: w.HTML() for name in self._inputs}
@@ -73,7 +82,8 @@ class SubmitForm(w.VBox):
     # ------------------------------------------------------------ how it looks
 
     def _picker(self) -> w.Widget:
-        head = w.HBox([self._source, self._again], layout=w.Layout(flex_flow="row wrap"))
+        layout = w.Layout(flex_flow="row wrap", align_items="center")
+        head = w.HBox([self._source, self._again], layout=layout)
         return w.VBox([head, *self._sources.values()])
 
     def _parts(self) -> w.Widget:
@@ -106,6 +116,17 @@ class SubmitForm(w.VBox):
     def _look(self) -> None:
         self._chosen.look()
         self._changed()
+        beside(self._environments, self._offer)
+
+    def _environments(self) -> list[str]:
+        try:
+            clients = self._farm.clients()
+        except AIFarmError:
+            return []  # they are only offered
+        return sorted({one.name for client in clients for one in client.info.environments})
+
+    def _offer(self, environments: list[str]) -> None:
+        self._inputs["environment"].options = environments
 
     def _declared(self, _: Any = None) -> None:
         """What the code declares stands where nothing is filled in."""
@@ -155,14 +176,15 @@ class SubmitForm(w.VBox):
                 wrong["config"] = f"{name} has a field of its own, which is filled in: say it once."
         value = {**self._chosen.value, **gathered(read)}
         if not wrong:
-            wrong = _refused(value)
+            wrong = refused(value)
         return value, wrong
 
     def _complain(self, wrong: Mapping[str, str]) -> None:
         for name, line in self._complaints.items():
             words = wrong.get(name, "")
             line.value = told(words) if words else ""
-            line.layout = w.Layout(display=None if words else "none", margin="0 0 0 9em")
+            line.layout = w.Layout(display=None if words else "none", margin="0 0 0 9.5em")
+        self._chosen.complain(next((wrong[name] for name in OF_CODE if name in wrong), ""))
 
     @traitlets.observe("value")
     def _set(self, change: Any) -> None:
@@ -245,39 +267,6 @@ class SubmitForm(w.VBox):
         self.task = answer
         if self._on_submit is not None:
             self._on_submit(answer)
-
-
-def submit(farm: Farm, value: Mapping[str, Any]) -> Task:
-    """Submits what a form's `value` says. Raises AIFarmError."""
-    options = dict(value)
-    functions = options.pop("functions", None)
-    if functions is None:
-        return farm.submit(**options)
-    verify = options.pop("verify", True)
-    name, version = options.pop("name"), options.pop("version", None)
-    package = farm.publish_cells(*functions, name=name, version=version, verify=verify)
-    return farm.submit(package=package, **options)
-
-
-def field_of(error: AIFarmError) -> str | None:
-    """The field of the form that is to blame, where the farm names one."""
-    said = str(error.details.get("field", "")) if isinstance(error, InvalidRequest) else ""
-    whole = said.removeprefix("requirements.").split("[")[0]
-    names = {one.name for one in FIELDS}
-    return next((name for name in (whole, whole.split(".")[0]) if name in names), None)
-
-
-def _refused(value: Mapping[str, Any]) -> dict[str, str]:
-    """What the farm would not take, found out here: a sentence by the field."""
-    options: Any = {name: item for name, item in value.items() if name not in ("name", *OF_CELLS)}
-    try:
-        task_body("name", {"version": "1", **options})
-    except InvalidRequest as error:
-        field = field_of(error)
-        if field is not None:
-            must = next(one.must for one in FIELDS if one.name == field)
-            return {field: f"This has to be {must}."}
-    return {}
 
 
 def _row(control: w.Widget, hint: str) -> w.HBox:

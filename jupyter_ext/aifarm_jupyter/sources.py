@@ -12,7 +12,10 @@ from aifarm.sdk import AIFarmError, Farm, InvalidRequest
 from aifarm.sdk.notebook import REQUIRED, Notebook, Offer
 from aifarm.wire import rest
 from aifarm_jupyter.beside import Latest
-from aifarm_jupyter.fields import LABELS, WIDE
+from aifarm_jupyter.fields import LABELS
+
+WHOLE = w.Layout(width="auto")
+INDENTED = w.Layout(margin="0 0 0 9.5em")
 
 TEMPLATE = """\
 def build_model(cfg):
@@ -29,6 +32,14 @@ class Source(w.VBox):
     value = traitlets.Dict()
     defaults = traitlets.Dict()
 
+    def __init__(self, parts: Sequence[w.Widget]) -> None:
+        self._complaint = w.HTML(layout=INDENTED)
+        super().__init__([*parts, self._complaint])
+
+    def complain(self, sentence: str) -> None:
+        """Says what is wrong with what is filled in here; "" where nothing is."""
+        self._complaint.value = told(sentence) if sentence else ""
+
     def fill(self, value: Mapping[str, Any]) -> None:
         raise NotImplementedError
 
@@ -42,8 +53,8 @@ class Published(Source):
     def __init__(self, farm: Farm) -> None:
         self._farm = farm
         self._packages: dict[str, list[rest.PackageFull]] = {}
-        self._name = w.Dropdown(description="Package", style=LABELS, layout=WIDE)
-        self._version = w.Dropdown(description="Version", style=LABELS, layout=WIDE)
+        self._name = w.Dropdown(description="Package", style=LABELS, layout=WHOLE)
+        self._version = w.Dropdown(description="Version", style=LABELS, layout=WHOLE)
         self._nothing = w.HTML()
         self._declared = Latest(self._ask, self._told)
         super().__init__([self._name, self._version, self._nothing])
@@ -69,7 +80,7 @@ class Published(Source):
             else "No package is published yet. Choose <b>This notebook's code</b> above, or "
             "publish a folder with <code>farm.publish(FOLDER)</code> and press Look again."
         )
-        self._nothing.value = f"<p>{words}</p>" if words else ""
+        self._nothing.value = words
         for one in (self._name, self._version):
             one.layout.display = None if found else "none"
 
@@ -115,18 +126,18 @@ class Cells(Source):
     """Functions and classes of the notebook that this form is shown in."""
 
     def __init__(self) -> None:
-        self._name = _text("Name", "letters, digits, ., _ and -")
+        self._name = _text("Name", "of the package that it becomes")
         self._version = _text("Version", "from its content")
         self._try = w.Checkbox(
             value=True,
             description="Try a first step in a clean process before it leaves",
             style=LABELS,
-            layout=WIDE,
+            layout=WHOLE,
         )
         self._notebook = Notebook([], {})
         self._boxes: dict[str, w.Checkbox] = {}
         self._parts = w.VBox()
-        self._problems = w.HTML()
+        self._problems = w.HTML(layout=INDENTED)
         super().__init__([self._name, self._version, self._parts, self._problems, self._try])
         for one in (self._name, self._version, self._try):
             one.observe(self._changed, "value")
@@ -165,8 +176,10 @@ class Cells(Source):
 
     def _changed(self, _: Any = None) -> None:
         names = [name for name, box in self._boxes.items() if box.value]
-        self._problems.value = self._refusals(names)
-        if self._problems.value or not self._name.value.strip():
+        refusals = self._refusals(names)
+        named = bool(self._name.value.strip())
+        self._problems.value = refusals or ("" if named else "Give the package a name.")
+        if self._problems.value:
             self.value = {}
             return
         version, verify = self._version.value.strip(), self._try.value
@@ -229,7 +242,9 @@ def by_name(packages: Sequence[rest.PackageFull]) -> dict[str, list[rest.Package
 
 def told(sentence: str) -> str:
     """A complaint, which a screen reader says at once."""
-    return f'<p role="alert" style="color:var(--jp-error-color1,#b3261e)">{escape(sentence)}</p>'
+    return (
+        f'<span role="alert" style="color:var(--jp-error-color1,#b3261e)">{escape(sentence)}</span>'
+    )
 
 
 def _label(package: rest.PackageFull) -> str:
@@ -239,7 +254,7 @@ def _label(package: rest.PackageFull) -> str:
 
 def _text(label: str, hint: str) -> w.Text:
     return w.Text(
-        description=label, placeholder=hint, style=LABELS, layout=WIDE, continuous_update=False
+        description=label, placeholder=hint, style=LABELS, layout=WHOLE, continuous_update=False
     )
 
 
@@ -257,5 +272,5 @@ def _choice(offer: Offer, before: Mapping[str, bool]) -> w.Checkbox:
 def _titled(title: str, boxes: Sequence[w.Widget]) -> list[w.Widget]:
     if not boxes:
         return []
-    row = w.HBox(list(boxes), layout=w.Layout(flex_flow="row wrap", margin="0 0 0 9em"))
-    return [w.HTML(f"<small>{title}</small>", layout=w.Layout(margin="0 0 0 9em")), row]
+    row = w.HBox(list(boxes), layout=w.Layout(flex_flow="row wrap", margin="0 0 0 9.5em"))
+    return [w.HTML(f"<small>{title}</small>", layout=INDENTED), row]

@@ -124,7 +124,7 @@ def test_the_picture_of_the_runs_has_what_was_asked_for(notebook: nbformat.Noteb
     ("cell", "words"),
     [
         ("option", "UsageError: There is no option epoch"),
-        ("lacking", "UsageError: A package needs the functions build_model and build_data"),
+        ("lacking", "UsageError: `build_data` was deleted"),
     ],
 )
 def test_what_a_magic_cannot_do_is_one_sentence(

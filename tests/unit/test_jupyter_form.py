@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import pytest
@@ -15,8 +16,8 @@ from aifarm.wire.types import Requirements
 from aifarm_jupyter import beside
 from aifarm_jupyter.beside import Latest
 from aifarm_jupyter.fields import CONFIG, FIELDS, gathered, spread
-from aifarm_jupyter.form import SubmitForm, submit
-from aifarm_jupyter.snippet import as_python
+from aifarm_jupyter.form import SubmitForm
+from aifarm_jupyter.submission import as_python, submit
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 CELLS = [
@@ -99,6 +100,10 @@ class FakeFarm:
 
     def packages(self) -> list[rest.PackageFull]:
         return self.published
+
+    def clients(self) -> list[Any]:
+        named = [SimpleNamespace(name="py311"), SimpleNamespace(name="conda")]
+        return [SimpleNamespace(info=SimpleNamespace(environments=named))]
 
     def package(self, name: str, version: str) -> rest.PackageFull:
         found = next(one for one in self.published if (one.name, one.version) == (name, version))
@@ -236,6 +241,25 @@ def test_what_a_package_declares_stands_where_nothing_is_filled_in(farm: FakeFar
     assert made._inputs["epochs"].placeholder == "42"
     assert made._inputs["config"].placeholder == "width=64"
     assert made._inputs["batch_size"].placeholder == "32"
+
+
+def test_environments_of_the_machines_are_offered(farm: FakeFarm) -> None:
+    assert form(farm)._inputs["environment"].options == ("conda", "py311")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"name": "far off", "url": "https://example.org/m"}, "The name has to be letters"),
+        ({"name": "far", "url": "example.org/m"}, "The url has to be an address"),
+    ],
+)
+def test_what_is_wrong_with_where_the_code_is_stands_there(
+    farm: FakeFarm, value: dict[str, str], words: str
+) -> None:
+    made = form(farm, value=value)
+    assert words in made._sources["url"]._complaint.value
+    assert made.value == {}
 
 
 def test_without_a_package_it_says_what_to_do_and_looks_again() -> None:

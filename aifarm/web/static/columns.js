@@ -44,25 +44,36 @@ export function usual(tasks) {
  */
 export function picker(tasks, chosen, onchange) {
   const keys = [...new Set([...offered(tasks), ...chosen])];
+  const config = keys.filter((key) => key.startsWith("config."));
+  const names = metrics(tasks);
   const box = (/** @type {string} */ key) =>
-    h(
-      "label",
-      {},
-      h("input", {
-        type: "checkbox",
-        checked: chosen.includes(key),
-        onchange: (/** @type {any} */ event) => onchange(event.target.checked ? [...chosen, key] : chosen.filter((one) => one !== key)),
-      }),
-      ` ${column(key).title}`,
-    );
-  /** @param {string} title @param {string} prefix @param {string} none */
-  const part = (title, prefix, none) => {
-    const found = keys.filter((key) => key.startsWith(prefix));
-    return h("fieldset", {}, h("legend", {}, title), found.length ? found.map(box) : h("p", { class: "af-quiet" }, none));
-  };
+    h("input", {
+      type: "checkbox",
+      checked: chosen.includes(key),
+      "aria-label": key.replace(/^(config|metrics)\./, ""),
+      onchange: (/** @type {any} */ event) => onchange(event.target.checked ? [...chosen, key] : chosen.filter((one) => one !== key)),
+    });
+  const none = (/** @type {string} */ words) => h("p", { class: "af-quiet" }, words);
   return [
-    part("Config", "config.", "These tasks have no config."),
-    part("Metrics", "metrics.", "These tasks have no metrics yet."),
+    h(
+      "fieldset",
+      {},
+      h("legend", {}, "Config"),
+      config.length ? config.map((key) => h("label", {}, box(key), ` ${column(key).title}`)) : none("These tasks have no config."),
+    ),
+    h(
+      "fieldset",
+      {},
+      h("legend", {}, "Metrics"),
+      names.length
+        ? h(
+            "table",
+            {},
+            h("thead", {}, h("tr", {}, h("td", {}), STATS.map((stat) => h("th", { scope: "col" }, stat)))),
+            h("tbody", {}, names.map((name) => h("tr", {}, h("th", { scope: "row" }, name), STATS.map((stat) => h("td", {}, box(`metrics.${name}.${stat}`)))))),
+          )
+        : none("These tasks have no metrics yet."),
+    ),
     h("button", { type: "button", class: "af-link", onclick: () => onchange([]) }, "As at first"),
   ];
 }

@@ -8,7 +8,7 @@ import { badge, bar, label } from "./parts.js";
 /**
  * @typedef {import("./types").Task} Task
  * @typedef {object} Look what a table shows, and whom it tells
- * @property {ReturnType<import("./columns.js").column>[]} columns
+ * @property {ReturnType<typeof import("./columns.js").column>[]} columns
  * @property {string | undefined} sort
  * @property {boolean} editable
  * @property {(id: string) => boolean} chosen

@@ -52,7 +52,7 @@ export function runsView(farm, signal, { onopen, asked = {}, onasked = () => {},
   let timer = 0;
   let me = "";
 
-  const place = h("div", { class: "af-wide" }, h("p", { class: "af-quiet" }, "Loading…"));
+  const place = h("div", { class: "af-wide af-runs-place" }, h("p", { class: "af-quiet" }, "Loading…"));
   const foot = h("div", { class: "af-row af-foot" });
   const compared = h("div", {});
   const choice = h("div", { class: "af-picker af-hidden", role: "group", "aria-label": "Columns" });
