@@ -57,7 +57,8 @@ class Published(Source):
         self._version = w.Dropdown(description="Version", style=LABELS, layout=WHOLE)
         self._nothing = w.HTML()
         self._declared = Latest(self._ask, self._told)
-        super().__init__([self._name, self._version, self._nothing])
+        self._choice = w.VBox([self._name, self._version])
+        super().__init__([self._choice, self._nothing])
         self._name.observe(self._named, "value")
         self._version.observe(self._chosen, "value")
 
@@ -81,8 +82,7 @@ class Published(Source):
             "publish a folder with <code>farm.publish(FOLDER)</code> and press Look again."
         )
         self._nothing.value = words
-        for one in (self._name, self._version):
-            one.layout.display = None if found else "none"
+        self._choice.layout.display = None if found else "none"
 
     def fill(self, value: Mapping[str, Any]) -> None:
         name, version = value.get("name"), value.get("version")

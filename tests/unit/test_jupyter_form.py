@@ -267,7 +267,10 @@ def test_without_a_package_it_says_what_to_do_and_looks_again() -> None:
     made = form(farm)
     assert made.value == {}
     assert made._submit.disabled
-    assert "No package is published yet" in made._sources["package"]._nothing.value
+    published = made._sources["package"]
+    assert "No package is published yet" in published._nothing.value
+    assert published._choice.layout.display == "none"
+    assert {one.layout.display for one in made._sources["cells"].children} == {None}
     farm.published.append(package("digits", "v1", 1))
     made._again.click()
     assert made.value == {"name": "digits", "version": "v1"}
