@@ -10,6 +10,10 @@ R = TypeVar("R")
 QUIET = 0.4
 """Seconds without another question before the last one is asked."""
 
+AGAIN, TIMES = 10.0, 30
+"""Seconds until the same is asked again, since farms change; and how often, since a kernel cannot
+know whether anybody still looks."""
+
 
 def beside(work: Callable[[], R], then: Callable[[R], None]) -> None:
     """Calls `then` with the result of `work`, which runs on another thread; both at once where no
@@ -23,7 +27,7 @@ def beside(work: Callable[[], R], then: Callable[[R], None]) -> None:
 
 
 class Latest(Generic[A, R]):
-    """Answers to what was asked last: one that others overtook is never told."""
+    """Answers to what was asked last, for some minutes: one that others overtook is never told."""
 
     def __init__(self, ask: Callable[[A], R], tell: Callable[[R], None]) -> None:
         self._ask = ask
@@ -38,7 +42,7 @@ class Latest(Generic[A, R]):
         if loop is None:
             self._tell(self._ask(question))
         else:
-            self._timer = loop.call_later(QUIET, self._begin, number, question)
+            self._timer = loop.call_later(QUIET, self._begin, loop, number, question, TIMES)
 
     def forget(self) -> None:
         """There is nothing to ask now, and what was asked no longer matters."""
@@ -46,10 +50,14 @@ class Latest(Generic[A, R]):
         if self._timer is not None:
             self._timer.cancel()
 
-    def _begin(self, number: int, question: A) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop, number: int, question: A, times: int) -> None:
         def told(answer: R) -> None:
-            if number == self._number:
-                self._tell(answer)
+            if number != self._number:
+                return
+            self._tell(answer)
+            if times > 1:
+                again = (loop, number, question, times - 1)
+                self._timer = loop.call_later(AGAIN, self._begin, *again)
 
         beside(lambda: self._ask(question), told)
 

@@ -10,6 +10,7 @@ import ipywidgets as w
 
 WIDE = w.Layout(width="100%", min_width="0")
 NARROW = w.Layout(width="19em")
+MIDDLE = w.Layout(width="28em")
 LABELS = {"description_width": "9em"}
 
 
@@ -49,7 +50,7 @@ def _lines(label: str, hint: str) -> w.ValueWidget:
 
 
 def _suggested(label: str, hint: str) -> w.ValueWidget:
-    return _typed(w.Combobox, label, hint, NARROW)
+    return _typed(w.Combobox, label, hint, MIDDLE)
 
 
 def _typed(

@@ -228,17 +228,20 @@ class SubmitForm(w.VBox):
             return error
 
     def _answered(self, answer: rest.Check | AIFarmError) -> None:
-        self._fits.value = "" if isinstance(answer, AIFarmError) else fit(answer)
         if isinstance(answer, AIFarmError):
-            self._blame(answer)
+            self._fits.value = ""
+            self._blame(answer, self._fits)
+        else:
+            self._complain({})
+            self._fits.value = fit(answer)
 
-    def _blame(self, error: AIFarmError) -> None:
-        """At the field that the farm names, else beside the button."""
+    def _blame(self, error: AIFarmError, elsewhere: w.HTML) -> None:
+        """Says it at the field that the farm names, or `elsewhere`."""
         field = field_of(error)
         if field is not None:
             self._complain({field: error.message})
         else:
-            self._told.value = told(error.message)
+            elsewhere.value = told(error.message)
 
     def _send(self, _: Any) -> None:
         value, wrong = self._read()
@@ -260,7 +263,7 @@ class SubmitForm(w.VBox):
         self._submit.disabled = not self.value
         if isinstance(answer, AIFarmError):
             self._told.value = ""
-            self._blame(answer)
+            self._blame(answer, self._told)
             return
         words = f"Submitted: <code>{escape(answer.id[:8])}</code>"
         self._told.value = f'<span role="status">{words}</span>'

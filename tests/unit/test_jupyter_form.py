@@ -466,6 +466,25 @@ async def test_only_the_last_of_what_is_typed_quickly_is_asked(
     assert asked == [4]
 
 
+async def test_the_same_is_asked_again_for_a_while_since_farms_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"QUIET": 0, "AGAIN": 0, "TIMES": 3}.items():
+        monkeypatch.setattr(beside, name, value)
+    answers: list[int] = []
+    enough = asyncio.Event()
+
+    def tell(answer: int) -> None:
+        answers.append(answer)
+        if len(answers) == 3:
+            enough.set()
+
+    latest: Latest[None, int] = Latest(lambda _: len(answers), tell)
+    latest.about(None)
+    await enough.wait()
+    assert answers == [0, 1, 2]
+
+
 async def test_the_kernels_thread_is_free_while_the_farm_thinks() -> None:
     answering, done = threading.Event(), asyncio.Event()
     beside.beside(lambda: answering.wait(30), lambda _: done.set())
