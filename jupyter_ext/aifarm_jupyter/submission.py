@@ -42,9 +42,12 @@ def field_of(error: AIFarmError) -> str | None:
 
 def refused(value: Mapping[str, Any]) -> dict[str, str]:
     """What the farm would not take, found out here: a sentence by the field."""
-    options: Any = {name: item for name, item in value.items() if name not in ("name", *OF_CELLS)}
+    # Without a version it is the latest, which is a valid one.
+    options: Any = {"version": "1", **value}
+    for name in ("name", *OF_CELLS):
+        options.pop(name, None)
     try:
-        task_body(value.get("name", "name"), {"version": "1", **options})
+        task_body(value.get("name", "name"), options)
     except InvalidRequest as error:
         field = field_of(error)
         if field in OF_CODE:
@@ -60,7 +63,7 @@ def as_python(value: Mapping[str, Any]) -> str:
     functions = options.pop("functions", None)
     if functions is None:
         return _call("task = farm.submit", [options.pop("name")], options)
-    of_cells = {
+    of_cells: dict[str, Any] = {
         name: options.pop(name) for name in ("name", "version", "verify") if name in options
     }
     publish = _call("package = farm.publish_cells", functions, of_cells)

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from aifarm import Farm
+from lab.axe import serious
 from lab.conftest import Lab
 from lab.test_lab import open_notebook, run_all
 
@@ -84,6 +85,7 @@ def test_a_form_takes_the_notebooks_code_and_gives_the_call_to_copy(
     form.get_by_text("The same in Python").click()
     expect(form.locator("pre code")).to_contain_text("farm.publish_cells(")
     expect(form.get_by_role("button", name="Copy")).to_be_enabled()
+    assert serious(page, ".jp-Notebook .widget-vbox") == []
     form.get_by_role("button", name="Submit").click()
     expect(form.get_by_text("Submitted:")).to_be_visible()
     (task,) = farm.tasks(name="from-cells")
@@ -130,6 +132,7 @@ def test_runs_are_found_by_config_and_compared(lab: Lab, page: Page, tmp_path: P
     expect(compared.locator(".uplot").first).to_be_visible()
     compared.get_by_role("checkbox", name="log axis").check()
     expect(compared.locator(".uplot").first).to_be_visible()
+    assert serious(page, ".jp-Notebook .af-widget") == []
     compared.get_by_role("button", name="Close").click()
 
     where = table.get_by_placeholder("Where")
