@@ -14,6 +14,8 @@ from aifarm_jupyter.widgets import View
 ME = "me"
 """The submitter whose token the farm is spoken to with."""
 
+NONE = "No task is like that."
+
 
 class RunsTable(View):
     """The runs of a farm. What is asked is as in `farm.tasks`, and `submitter="me"` are one's own;
@@ -55,18 +57,17 @@ class RunsTable(View):
 
         def picture() -> str:
             me = farm.my_token().name if submitter == ME else submitter
-            return still.runs(
-                farm.tasks(
-                    search=search,
-                    status=status,
-                    submitter=me,
-                    project=project,
-                    tags=tags,
-                    where=where,
-                    sort=sort,
-                    limit=20,
-                )
+            found = farm.tasks(
+                search=search,
+                status=status,
+                submitter=me,
+                project=project,
+                tags=tags,
+                where=where,
+                sort=sort,
+                limit=20,
             )
+            return still.runs(found) if found or not options else still.problem(NONE)
 
         options: dict[str, Any] = {name: value for name, value in asked.items() if value}
         super().__init__("runs", options, picture)

@@ -117,7 +117,7 @@ def test_a_saved_notebook_has_the_machines_and_the_runs(notebook: nbformat.Noteb
 
 
 def test_the_picture_of_the_runs_has_what_was_asked_for(notebook: nbformat.NotebookNode) -> None:
-    assert shown(notebook, "table")["text/html"] == "No task yet."
+    assert shown(notebook, "table")["text/html"] == "<p>No task is like that.</p>"
 
 
 @pytest.mark.parametrize(
