@@ -40,9 +40,10 @@ export function usual(tasks) {
 /**
  * A list to choose from, behind a button.
  * @param {Task[]} tasks that the choice is offered for @param {string[]} chosen
- * @param {(keys: string[]) => void} onchange
+ * @param {object} heard
+ * @param {(key: string, on: boolean) => void} heard.onchoose @param {() => void} heard.onforget
  */
-export function picker(tasks, chosen, onchange) {
+export function picker(tasks, chosen, { onchoose, onforget }) {
   const keys = [...new Set([...offered(tasks), ...chosen])];
   const config = keys.filter((key) => key.startsWith("config."));
   const names = metrics(tasks);
@@ -51,7 +52,7 @@ export function picker(tasks, chosen, onchange) {
       type: "checkbox",
       checked: chosen.includes(key),
       "aria-label": key.replace(/^(config|metrics)\./, ""),
-      onchange: (/** @type {any} */ event) => onchange(event.target.checked ? [...chosen, key] : chosen.filter((one) => one !== key)),
+      onchange: (/** @type {any} */ event) => onchoose(key, event.target.checked),
     });
   const none = (/** @type {string} */ words) => h("p", { class: "af-quiet" }, words);
   return [
@@ -74,7 +75,7 @@ export function picker(tasks, chosen, onchange) {
           )
         : none("These tasks have no metrics yet."),
     ),
-    h("button", { type: "button", class: "af-link", onclick: () => onchange([]) }, "As at first"),
+    h("button", { type: "button", class: "af-link", onclick: onforget }, "As at first"),
   ];
 }
 

@@ -133,7 +133,10 @@ export function runsView(farm, signal, { onopen, asked = {}, onasked = () => {},
   function drawChoice() {
     const focused = place.ownerDocument.activeElement;
     const index = [...choice.querySelectorAll("input")].indexOf(/** @type {any} */ (focused));
-    fill(choice, columns.picker(tasks, keys(), (now) => ask({ columns: now.join(","), page: asked.page ?? "" })));
+    const show = (/** @type {string[]} */ now) => ask({ columns: now.join(","), page: asked.page ?? "" });
+    // From what is chosen by then: what is drawn here is older, while the farm answers.
+    const onchoose = (/** @type {string} */ key, /** @type {boolean} */ on) => show([...keys().filter((one) => one !== key), ...(on ? [key] : [])]);
+    fill(choice, columns.picker(tasks, keys(), { onchoose, onforget: () => show([]) }));
     if (index >= 0) choice.querySelectorAll("input")[index]?.focus();
   }
 
