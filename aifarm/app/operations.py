@@ -55,12 +55,14 @@ def create_task(
     return _once(operation, digest, by, idempotency_key)
 
 
-def check_task(body: CreateTask, by: Principal, own_hosts: frozenset[str]) -> Operation:
+def check_task(
+    body: CreateTask, by: Principal, own_hosts: frozenset[str], unpublished: bool = False
+) -> Operation:
     """(Explanation, paces.Expected or None): what would become of a submission. Raises what
-    `create_task` raises, and stores nothing."""
+    `create_task` raises, and stores nothing. `unpublished`: its package is still to come."""
 
     def operation(draft: Draft) -> tuple[Explanation, paces.Expected | None]:
-        record, _ = _new_task(draft, body, by, own_hosts)
+        record, _ = _new_task(draft, body, by, own_hosts, unpublished)
         explained = explain(draft.farm, record.task)
         return explained, paces.expected(draft, record, explained)
 
@@ -68,10 +70,14 @@ def check_task(body: CreateTask, by: Principal, own_hosts: frozenset[str]) -> Op
 
 
 def _new_task(
-    draft: Draft, body: CreateTask, by: Principal, own_hosts: frozenset[str]
+    draft: Draft,
+    body: CreateTask,
+    by: Principal,
+    own_hosts: frozenset[str],
+    unpublished: bool = False,
 ) -> tuple[TaskRecord, Origin | None]:
     """The task that a valid submission makes, and what it begins with."""
-    spec = _spec(draft, body, own_hosts)
+    spec = _spec(draft, body, own_hosts, unpublished)
     origin = None
     if body.parent is not None:
         task_record(draft, body.parent, "parent")
@@ -89,7 +95,7 @@ def _new_task(
         priority=body.priority,
         share_gpu=body.share_gpu,
         retries=body.max_retries,
-        packaged=spec.package is not None,
+        packaged=unpublished or spec.package is not None,
     )
     about = About(body.project, body.title, tuple(dict.fromkeys(body.tags)), body.notes)
     return TaskRecord(task, spec, about=about), origin
@@ -195,7 +201,7 @@ def _once(
     return once
 
 
-def _spec(draft: Draft, body: CreateTask, own_hosts: frozenset[str]) -> TaskSpec:
+def _spec(draft: Draft, body: CreateTask, own_hosts: frozenset[str], unpublished: bool) -> TaskSpec:
     own = {name: getattr(body, name) for name in DOCUMENTED}
     config: dict[str, JSON] = {name: value for name, value in own.items() if value is not None}
     config |= body.config
@@ -203,7 +209,8 @@ def _spec(draft: Draft, body: CreateTask, own_hosts: frozenset[str]) -> TaskSpec
     package = None
     named: dict[str, DataRef] = {}
     url = _split(body.url)
-    if url is None or url.netloc.rpartition("@")[2].lower() in {"", *own_hosts}:
+    ours = url is None or url.netloc.rpartition("@")[2].lower() in {"", *own_hosts}
+    if ours and not unpublished:
         if url is not None:
             path = _MODEL_PATH.match(url.path)
             if path is None:

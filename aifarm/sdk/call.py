@@ -113,6 +113,8 @@ def exactly(shape: type[S], **fields: object) -> S:
     try:
         return msgspec.convert(msgspec.to_builtins(given), shape)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(explain(error).message) from None
+        wrong = explain(error)
+        details: dict[str, object] = {"field": wrong.field, "expected": wrong.expected}
+        raise InvalidRequest(wrong.message, details) from None
     except TypeError as error:
         raise InvalidRequest(f"Values must be plain JSON: {error}.") from None

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from aifarm.sdk.call import API, Call, Query
 from aifarm.wire import query, requests, rest
@@ -38,8 +39,9 @@ def create_task(body: requests.CreateTask, key: str) -> Call[rest.TaskFull]:
     return _send("POST", f"{API}/tasks", rest.TaskFull, body, key=key)
 
 
-def check_task(body: requests.CreateTask) -> Call[rest.Check]:
-    return _send("POST", f"{API}/tasks/check", rest.Check, body)
+def check_task(body: requests.CreateTask, unpublished: bool = False) -> Call[rest.Check]:
+    call = _send("POST", f"{API}/tasks/check", rest.Check, body)
+    return replace(call, query={"unpublished": "true"}) if unpublished else call
 
 
 def list_tasks(wanted: query.TaskQuery) -> Call[rest.TaskFullList]:
@@ -214,6 +216,10 @@ def client_history(client_id: str, wanted: query.HistoryQuery) -> Call[rest.Clie
 
 def packages(name: str | None, cursor: str) -> Call[rest.PackageList]:
     return _get(f"{API}/packages", rest.PackageList, name=name, **_step(cursor))
+
+
+def package(name: str, version: str) -> Call[rest.PackageFull]:
+    return _get(f"{API}/packages/{_quoted(name)}/{_quoted(version)}", rest.PackageFull)
 
 
 def put_package(name: str, version: str, archive: bytes) -> Call[rest.PackageFull]:

@@ -179,6 +179,12 @@ class Farm:
         parts = self._whole(lambda cursor: calls.packages(name, cursor))
         return [package for part in parts for package in part.packages]
 
+    def package(self, name: str, version: str | None = None) -> Package:
+        """One package with its `manifest`; the latest of this `name` without a `version`. Raises
+        NotFound."""
+        version = version or self._latest(name)
+        return self._http.send(calls.package(name, version))
+
     def delete_package(self, name: str, version: str) -> None:
         """Deletes what you published. Raises Conflict while a task may still need it."""
         self._http.send(calls.delete_package(name, version))
@@ -312,13 +318,23 @@ class Farm:
         made = self._http.send(calls.create_task(body, str(uuid4())))
         return Task(self._http, made)
 
-    def check(self, name: str | None = None, **options: Unpack[Submission]) -> rest.Check:
+    def check(
+        self,
+        name: str | None = None,
+        *,
+        unpublished: bool = False,
+        **options: Unpack[Submission],
+    ) -> rest.Check:
         """What would become of `submit` with the same arguments; nothing is submitted.
 
         Says which clients it could start on now, which once they are free, and what each of the
-        others lacks. Raises what `submit` raises.
+        others lacks. `unpublished`: the package is still to be published, and what it declares is
+        not looked at. Raises what `submit` raises.
         """
-        return self._http.send(calls.check_task(self._body(name, options)))
+        if unpublished:
+            options = {**options, "version": options.get("version") or "unpublished"}
+        body = self._body(name, options)
+        return self._http.send(calls.check_task(body, unpublished))
 
     def task(self, id_or_prefix: str, *, deleted: bool = False) -> Task:
         """The task with this id, or the only one whose id begins so; of the trash where `deleted`.

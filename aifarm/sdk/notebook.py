@@ -19,7 +19,13 @@ from aifarm.sdk.errors import AIFarmError, InvalidRequest
 from aifarm.wire.types import JSON
 
 REQUIRED = ("build_model", "build_data")
-OPTIONAL = ("build_optimizer", "build_scheduler", "loss", "metrics")
+OPTIONAL = {
+    **dict.fromkeys(("build_optimizer", "build_scheduler", "loss", "metrics"), "function"),
+    "defaults": "value",
+}
+"""What else a package is made of, and as what it counts: elsewhere in a notebook `loss` is a
+number."""
+
 ENTRY = "model.py"
 
 # Magics that run the rest of their cell as if it stood there without them.
@@ -27,6 +33,15 @@ TRANSPARENT = ("%%time", "%%capture", "%%prun", "%%farm")
 
 # The kernel's own: a window to draw in, and what a training process never has.
 LEFT_BEHIND = ("MPLBACKEND", "PYTHONSTARTUP", "AIFARM_TOKEN", "AIFARM_FARM_FILE")
+
+
+class Offer(Struct, frozen=True):
+    """What cells define and a package may take along, a "function", "class" or "value"; `part`:
+    by its name it has a place there."""
+
+    name: str
+    kind: str
+    part: bool
 
 
 class Notebook(Struct, frozen=True):
@@ -79,6 +94,16 @@ class Notebook(Struct, frozen=True):
         declared = f"\n\ndefaults = {pformat(dict(defaults), sort_dicts=False)}\n"
         return Source(source.text + declared, source.values, source.places)
 
+    def offers(self) -> list[Offer]:
+        """What a package's parts may be, in their order, then the other functions and classes of
+        the cells."""
+        last = {name: was[-1] for name, was in defined(self.cells).items()}
+        required = [name for name in REQUIRED if last.get(name)]
+        optional = [name for name, kind in OPTIONAL.items() if last.get(name) == kind]
+        others = [name for name, kind in last.items() if kind in ("function", "class")]
+        parts = [*required, *optional]
+        return [Offer(name, last[name], name in parts) for name in dict.fromkeys([*parts, *others])]
+
     def _name(self, function: Callable[..., object] | str) -> str:
         if isinstance(function, str):
             return function
@@ -94,8 +119,7 @@ class Notebook(Struct, frozen=True):
         """All that a package may have. Raises InvalidRequest for a function that is none now."""
         kinds = defined(self.cells)
         found = [name for name in REQUIRED if name in kinds]
-        # Elsewhere in a notebook `loss` is a number.
-        for name, kind in (*((name, "function") for name in OPTIONAL), ("defaults", "value")):
+        for name, kind in OPTIONAL.items():
             was = kinds.get(name, [])
             if was[-1:] == [kind]:
                 found.append(name)

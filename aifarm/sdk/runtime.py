@@ -6,6 +6,8 @@ from threading import Condition, Thread
 from time import sleep
 from typing import Any, ParamSpec, TypeVar
 
+from aifarm.sdk.plain import shown
+
 __all__ = ["Condition", "aside", "live_view", "sleep", "spawn", "woken"]
 
 P = ParamSpec("P")
@@ -28,11 +30,10 @@ def woken(condition: Condition, timeout: float | None) -> None:
 
 
 def live_view(name: str, thing: object) -> Any:
-    """What a notebook shows for `thing`: a view of the Jupyter extension, by its name. None where
-    it, or what it draws with, is not installed, or nothing but text can be shown: then `repr`
-    counts."""
+    """What a notebook shows for `thing`: a view of the Jupyter extension, by its name; lines of
+    text where it, or what it draws with, is not installed, or nothing else can be shown."""
     try:
         display = import_module("aifarm_jupyter.display")  # it stands on us, not we on it
         return display.bundle(name, thing)
     except ImportError:
-        return None
+        return {"text/plain": shown(name, thing)}

@@ -147,10 +147,13 @@ async def delete(request: Request) -> Response:
 async def check(request: Request) -> Response:
     """A dry run: what would become of this submission if it were made now. Nothing is stored.
 
-    One that is not valid is answered as its creation would be.
+    One that is not valid is answered as its creation would be. With `unpublished`, the package
+    need not be there yet.
     """
     await request.read(patterns.check, request.content.progress_from)
-    operation = operations.check_task(request.content, request.by, request.host.names)
+    operation = operations.check_task(
+        request.content, request.by, request.host.names, request.query.unpublished
+    )
     return Response(reasons.check(*await request.write(operation)))
 
 

@@ -78,6 +78,13 @@ class TaskQuery(TaskFilter, frozen=True, kw_only=True):
     summaries: Annotated[list[Word], Meta(max_length=32)] = []
 
 
+class CheckQuery(Query, frozen=True, kw_only=True):
+    """`unpublished`: the package is published later; the answer is for the clients alone, and the
+    config is not checked."""
+
+    unpublished: bool = False
+
+
 StatusV1 = Literal["pending", "running", "paused", "completed", "failed", "stopped"]
 
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aifarm_jupyter.form import SubmitForm
-    from aifarm_jupyter.widgets import FarmView, RunsTable, TaskMonitor
+    from aifarm_jupyter.runs import RunsTable
+    from aifarm_jupyter.widgets import FarmView, TaskMonitor
 
 __all__ = ["SubmitForm", "TaskMonitor", "RunsTable", "FarmView"]
 
@@ -16,7 +17,7 @@ def __getattr__(name: str) -> Any:
     """Widgets load with their first use: a Jupyter server has none of its own."""
     if name not in __all__:
         raise AttributeError(f"module 'aifarm_jupyter' has no attribute {name!r}")
-    module = "form" if name == "SubmitForm" else "widgets"
+    module = {"SubmitForm": "form", "RunsTable": "runs"}.get(name, "widgets")
     return getattr(import_module(f"aifarm_jupyter.{module}"), name)
 
 

@@ -4,12 +4,23 @@ from typing import Any
 
 from IPython.core.getipython import get_ipython
 
+from aifarm.sdk.plain import shown
+
+
+def draws() -> bool:
+    """Whether what is shown reaches somebody who draws widgets: not in a script, nor in IPython
+    in a terminal."""
+    shell = get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
 
 def bundle(name: str, thing: Any) -> Any:
-    """The view of this `name` in every form that it has; None where nobody draws widgets."""
-    shell = get_ipython()
-    if shell is None or not hasattr(shell, "kernel"):  # a script, or IPython in a terminal
-        return None
+    """The view of this `name` in every form that it has; lines of text where nobody draws it."""
+    text = {"text/plain": shown(name, thing)}
+    if not draws():
+        return text
     import aifarm_jupyter
 
-    return getattr(aifarm_jupyter, name)(thing)._repr_mimebundle_()
+    made = getattr(aifarm_jupyter, name)(thing)._repr_mimebundle_()
+    data, metadata = made if isinstance(made, tuple) else (made, {})
+    return {**(data or {}), **text}, metadata

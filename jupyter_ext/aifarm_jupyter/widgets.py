@@ -98,13 +98,6 @@ class TaskMonitor(View):
         super().__init__(task, "task", options, lambda: still.task(task))
 
 
-class RunsTable(View):
-    """The runs of a farm; `asked` as in `farm.tasks(...)`: search, status, project, sort..."""
-
-    def __init__(self, farm: Farm, **asked: str) -> None:
-        super().__init__(farm, "runs", dict(asked), lambda: still.runs(farm.tasks(limit=20)))
-
-
 class FarmView(View):
     """What runs, what waits, and the machines."""
 

@@ -237,7 +237,7 @@ for name in ("torch", "ipywidgets", "anywidget", "jupyter_server", "sqlalchemy",
     sys.modules[name] = None  # what an environment with the SDK alone has not
 import aifarm
 with aifarm.connect() as farm:
-    print("found", farm.url, farm.my_token().name, farm._repr_mimebundle_())
+    print("found", farm.url, farm.my_token().name, *farm._repr_mimebundle_())
 """
 
 
@@ -254,7 +254,7 @@ def test_kernels_find_the_farm_that_jupyter_is_attached_to(
         assert token not in environ
         alone = f"import subprocess, sys; print(subprocess.run([sys.executable, '-c', {ALONE!r}], "
         alone += "capture_output=True, text=True))"
-        assert f"found {farm.url} researcher None" in cells.run(alone)
+        assert f"found {farm.url} researcher text/plain" in cells.run(alone)
 
 
 def test_the_file_for_kernels_is_for_this_person_only_and_goes_with_jupyter(

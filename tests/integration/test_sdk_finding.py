@@ -257,6 +257,32 @@ def test_a_check_says_where_a_task_would_run_and_stores_nothing(
     assert len(farm.tasks(limit=None)) == before
 
 
+def test_what_is_not_published_yet_can_be_checked_for_its_machines(
+    farm: aifarm.Farm, agent: ScriptedAgent
+) -> None:
+    found = farm.check("still-in-a-notebook", unpublished=True, min_ram=4000)
+    assert agent.name in found.fits
+    misses = {one.client: one for one in farm.check("model", min_ram=10**6).misses}
+    assert misses[agent.name].never
+    with pytest.raises(NotFound, match="still-in-a-notebook"):
+        farm.check("still-in-a-notebook")
+
+
+def test_a_package_tells_what_it_declares_by_default_the_latest(farm: aifarm.Farm) -> None:
+    farm.publish(MODEL, name="declaring", defaults={"width": 1}, version="1")
+    farm.publish(MODEL, name="declaring", defaults={"width": 2}, version="2")
+    manifest = farm.package("declaring").manifest
+    assert isinstance(manifest, dict)
+    assert manifest["defaults"] == {"width": 2}
+    assert farm.package("declaring", "1").version == "1"
+
+
+def test_what_is_refused_before_it_is_sent_names_its_field_too(farm: aifarm.Farm) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        farm.submit("model", epochs=0)
+    assert refused.value.details["field"] == "epochs"
+
+
 def test_every_point_is_written_as_csv_and_the_end_of_a_log_read(
     farm: aifarm.Farm, agent: ScriptedAgent
 ) -> None:

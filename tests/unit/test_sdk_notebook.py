@@ -82,6 +82,18 @@ def test_a_function_whose_name_is_a_number_now_is_not_left_out_in_silence() -> N
     assert Notebook.of(cells).source(["build_model", "build_data"], None)
 
 
+def test_what_can_be_taken_along_is_listed_with_a_packages_parts_first() -> None:
+    cells = ["class Net: ...", "loss = 0.5", "def helper(): ...", MODEL, "defaults = {}", "x = 1"]
+    offers = Notebook.of(cells).offers()
+    assert [(one.name, one.kind, one.part) for one in offers] == [
+        ("build_model", "function", True),
+        ("build_data", "function", True),
+        ("defaults", "value", True),
+        ("Net", "class", False),
+        ("helper", "function", False),
+    ]
+
+
 def test_a_package_lacks_none_of_its_two_functions() -> None:
     with pytest.raises(InvalidRequest, match="define build_data"):
         Notebook.of(["def build_model(cfg): ..."]).source([], None)

@@ -178,6 +178,12 @@ class AsyncFarm:
         parts = await self._whole(lambda cursor: calls.packages(name, cursor))
         return [package for part in parts for package in part.packages]
 
+    async def package(self, name: str, version: str | None = None) -> Package:
+        """One package with its `manifest`; the latest of this `name` without a `version`. Raises
+        NotFound."""
+        version = version or await self._latest(name)
+        return await self._http.send(calls.package(name, version))
+
     async def delete_package(self, name: str, version: str) -> None:
         """Deletes what you published. Raises Conflict while a task may still need it."""
         await self._http.send(calls.delete_package(name, version))
@@ -311,13 +317,23 @@ class AsyncFarm:
         made = await self._http.send(calls.create_task(body, str(uuid4())))
         return AsyncTask(self._http, made)
 
-    async def check(self, name: str | None = None, **options: Unpack[Submission]) -> rest.Check:
+    async def check(
+        self,
+        name: str | None = None,
+        *,
+        unpublished: bool = False,
+        **options: Unpack[Submission],
+    ) -> rest.Check:
         """What would become of `submit` with the same arguments; nothing is submitted.
 
         Says which clients it could start on now, which once they are free, and what each of the
-        others lacks. Raises what `submit` raises.
+        others lacks. `unpublished`: the package is still to be published, and what it declares is
+        not looked at. Raises what `submit` raises.
         """
-        return await self._http.send(calls.check_task(await self._body(name, options)))
+        if unpublished:
+            options = {**options, "version": options.get("version") or "unpublished"}
+        body = await self._body(name, options)
+        return await self._http.send(calls.check_task(body, unpublished))
 
     async def task(self, id_or_prefix: str, *, deleted: bool = False) -> AsyncTask:
         """The task with this id, or the only one whose id begins so; of the trash where `deleted`.

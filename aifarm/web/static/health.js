@@ -37,7 +37,7 @@ export function healthView(farm, signal) {
 
 /** @param {import("./farm.js").Farm} farm @returns {Promise<{version: string}>} */
 async function readiness(farm) {
-  const answer = await fetch(farm.link("/api/ready"), { cache: "no-store" });
+  const answer = await fetch(`${farm.base}/api/ready`, { cache: "no-store" });
   const told = await answer.json();
   if (!answer.ok) throw new Error(told.error.message);
   return told;

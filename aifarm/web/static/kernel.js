@@ -39,8 +39,7 @@ export function kernelFarm(model, signal) {
   function socket() {
     const id = fresh();
     const made = {
-      /** @type {number} */
-      readyState: WebSocket.CONNECTING,
+      readyState: /** @type {0 | 1 | 2 | 3} */ (WebSocket.CONNECTING),
       /** @type {any} */ onopen: null,
       /** @type {any} */ onmessage: null,
       /** @type {any} */ onclose: null,

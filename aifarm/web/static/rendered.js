@@ -19,7 +19,9 @@ export function renderViews(registry, Widget, farm) {
       this._life?.abort();
       this._life = new AbortController();
       const data = model.data[MIME];
-      widgetView(farm, this.node, { get: (/** @type {string} */ name) => data[name], on: () => {} }, this._life.signal);
+      const nothing = () => {}; // no kernel has a part in it
+      const still = { get: (/** @type {string} */ name) => data[name], set: nothing, save_changes: nothing, on: nothing, off: nothing };
+      widgetView(farm, this.node, still, this._life.signal);
     }
 
     dispose() {

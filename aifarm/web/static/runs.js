@@ -1,17 +1,30 @@
-/** The table of runs: found, sorted, compared. */
+/** The table of runs: found, sorted, edited, compared. */
 
-import { Chart } from "./chart.js";
-import { Curve } from "./curve.js";
+import { chosenBar } from "./chosen.js";
+import * as columns from "./columns.js";
+import { compareView } from "./compare.js";
+import { csv, save } from "./csv.js";
 import { coalesced, fill, h } from "./dom.js";
+import { editor } from "./editor.js";
+import { ASKED, ME, filterBar, narrowed, query } from "./filter.js";
 import * as format from "./format.js";
-import { badge, bar, empty, failed, label } from "./parts.js";
+import { action, empty, failed } from "./parts.js";
+import { redraw, table, tick } from "./rows.js";
+
+export { ASKED };
+
+/** @typedef {import("./types").Task} Task */
 
 const PAGE = 50;
+const MOST = 1000; // tasks in one answer
+const LATER = 1000; // milliseconds in which several news become one look
 
-/** What is asked of the list, as the address of a page may keep it. */
-export const ASKED = ["search", "status", "submitter", "project", "tag", "where", "sort", "page"];
-
-const SORTS = { created_at: "submitted", status: "state", title: "title" };
+/**
+ * @typedef {object} Selection what is ticked, where somebody else wants to know and to say
+ * @property {string[]} ids
+ * @property {(ids: string[]) => void} onchange
+ * @property {(heard: (ids: string[]) => void) => void} listen
+ */
 
 /**
  * @param {import("./farm.js").Farm} farm @param {AbortSignal} signal
@@ -19,235 +32,245 @@ const SORTS = { created_at: "submitted", status: "state", title: "title" };
  * @param {(id: string) => void} options.onopen
  * @param {Record<string, string>} [options.asked]
  * @param {(asked: Record<string, string>) => void} [options.onasked]
+ * @param {Selection} [options.selection]
  */
-export function runsView(farm, signal, { onopen, asked = {}, onasked = () => {} }) {
-  /** @type {import("./types").Task[]} */
+export function runsView(farm, signal, { onopen, asked = {}, onasked = () => {}, selection }) {
+  /** @type {Task[]} */
   let tasks = [];
   let total = 0;
-  /** @type {Set<string>} */
-  const chosen = new Set();
-  const place = h("div", { class: "af-wide" }, h("p", { class: "af-quiet" }, "Loading…"));
+  /** @type {Map<string, Task>} what is ticked, also on other pages */
+  const chosen = new Map();
+  /** @type {{id: string, element: HTMLElement} | null} */
+  let editing = null;
+  /** @type {AbortController | null} */
+  let comparing = null;
+  /** @type {Set<string>} tasks that were in the list or told of */
+  const seen = new Set();
+  /** @type {Set<string>} tasks whose rows are old */
+  const changed = new Set();
+  let reading = 0;
+  let timer = 0;
+  let me = "";
+
+  const place = h("div", { class: "af-wide af-runs-place" }, h("p", { class: "af-quiet" }, "Loading…"));
   const foot = h("div", { class: "af-row af-foot" });
   const compared = h("div", {});
-  let reading = 0;
+  const choice = h("div", { class: "af-picker af-hidden", role: "group", "aria-label": "Columns" });
+  const chooser = h("button", { type: "button", class: "af-button", "aria-expanded": "false", onclick: () => chooser.setAttribute("aria-expanded", String(!choice.classList.toggle("af-hidden"))) }, "Columns");
+  const filter = filterBar(ask, chooser);
+  const bar = chosenBar(farm, { oncompare: compare, onclear: () => choose([]), onchanged: read });
+
+  // ---------------------------------------------------------------- what is asked
+
+  const keys = () => (asked.columns ? asked.columns.split(",") : columns.usual(tasks));
+
+  /** @param {Record<string, any>} more */
+  async function list(more) {
+    if (asked.submitter === ME && !me) me = (await farm.get("/token")).name;
+    const summaries = keys().map((key) => columns.column(key).metric).filter(Boolean);
+    return farm.get("/tasks", { ...query(asked, me), summaries: [...new Set(summaries)], ...more });
+  }
 
   async function read() {
     const mine = ++reading;
+    clearTimeout(timer);
+    timer = 0;
     try {
-      const metric = /^-?metrics\.(.+)\.\w+$/.exec(asked.sort ?? "")?.[1];
-      const answer = await farm.get("/tasks", {
-        ...asked,
-        status: asked.status?.split(","),
-        tag: asked.tag?.split(","),
-        where: asked.where?.split(/\s*,\s*/),
-        limit: PAGE,
-        summaries: metric ? [metric] : undefined,
-      });
+      const answer = await list({ page: asked.page, limit: PAGE });
       if (mine !== reading || signal.aborted) return;
       ({ tasks, total } = answer);
+      for (const task of tasks) {
+        seen.add(task.id);
+        if (chosen.has(task.id)) chosen.set(task.id, task);
+      }
+      filter.blame(null);
       draw();
     } catch (error) {
-      if (mine === reading) fill(place, failed(/** @type {Error} */ (error), read));
+      if (mine !== reading || signal.aborted) return;
+      if (!filter.blame(error)) fill(place, failed(/** @type {Error} */ (error), read));
     }
+  }
+
+  /** A look at the list a little later, once for all that happens until then. */
+  function readLater() {
+    timer ||= window.setTimeout(read, LATER);
   }
 
   /** @param {Record<string, string>} change */
   function ask(change) {
     asked = Object.fromEntries(Object.entries({ ...asked, page: "", ...change }).filter(([, value]) => value));
     onasked(asked);
+    filter.show(asked);
     read();
   }
 
+  // ---------------------------------------------------------------- what is shown
+
+  /** @returns {import("./rows.js").Look} */
+  const look = () => ({
+    columns: keys().map(columns.column),
+    sort: asked.sort,
+    editable: !farm.readonly && !asked.deleted,
+    chosen: (id) => chosen.has(id),
+    under: (id) => (editing?.id === id ? editing.element : null),
+    onchoose: (ids, on) => choose(on ? [...chosen.keys(), ...ids] : [...chosen.keys()].filter((id) => !ids.includes(id))),
+    onopen,
+    onedit: edit,
+    onsort: (sort) => ask({ sort }),
+  });
+
   function draw() {
-    if (!tasks.length) {
-      const all = ASKED.every((name) => !asked[name] || name === "sort" || name === "page");
-      fill(place, all ? empty("No task yet.", h("p", { class: "af-quiet" }, "Submit one from a notebook, a script or the shell: ", h("code", {}, "farm.submit(…)"))) : empty("No task is like that.", h("button", { type: "button", class: "af-button", onclick: () => ask(Object.fromEntries(ASKED.map((name) => [name, ""]))) }, "Show all")));
-      fill(foot);
-      return;
-    }
-    fill(place, table());
+    const focused = /** @type {HTMLElement | null} */ (place.ownerDocument.activeElement);
+    if (!tasks.some((task) => task.id === editing?.id)) editing = null;
+    bar.show([...chosen.values()], Boolean(asked.deleted));
+    filter.suggest(columns.offered(tasks));
+    drawChoice();
+    fill(place, tasks.length ? table(tasks, look()) : nothing());
+    fill(foot, tasks.length > 0 && pages());
+    if (editing?.element.contains(focused)) focused?.focus(); // it was taken out for a moment
+  }
+
+  function drawChoice() {
+    const focused = place.ownerDocument.activeElement;
+    const index = [...choice.querySelectorAll("input")].indexOf(/** @type {any} */ (focused));
+    const show = (/** @type {string[]} */ now) => ask({ columns: now.join(","), page: asked.page ?? "" });
+    // From what is chosen by then: what is drawn here is older, while the farm answers.
+    const onchoose = (/** @type {string} */ key, /** @type {boolean} */ on) => show([...keys().filter((one) => one !== key), ...(on ? [key] : [])]);
+    fill(choice, columns.picker(tasks, keys(), { onchoose, onforget: () => show([]) }));
+    if (index >= 0) choice.querySelectorAll("input")[index]?.focus();
+  }
+
+  function pages() {
     const page = Number(asked.page ?? 1);
-    const pages = Math.max(1, Math.ceil(total / PAGE));
-    fill(
-      foot,
+    const last = Math.max(1, Math.ceil(total / PAGE));
+    const turn = (/** @type {string} */ words, /** @type {number} */ to) =>
+      h("button", { type: "button", class: "af-button", disabled: to < 1 || to > last, onclick: () => ask({ page: String(to) }) }, words);
+    return [
       h("span", { class: "af-quiet" }, `${format.number(total)} task${total === 1 ? "" : "s"}`),
-      pages > 1 && [
-        h("button", { type: "button", class: "af-button", disabled: page <= 1, onclick: () => ask({ page: String(page - 1) }) }, "Newer"),
-        h("span", { class: "af-quiet" }, `page ${page} of ${pages}`),
-        h("button", { type: "button", class: "af-button", disabled: page >= pages, onclick: () => ask({ page: String(page + 1) }) }, "Older"),
-      ],
+      last > 1 && [turn("Newer", page - 1), h("span", { class: "af-quiet" }, `page ${page} of ${last}`), turn("Older", page + 1)],
       h("span", { class: "af-spring" }),
-      chosen.size > 1 && h("button", { type: "button", class: "af-button af-primary", onclick: compare }, `Compare ${chosen.size}`),
-    );
+      action("CSV", download, { title: "All of these tasks, with these columns" }),
+    ];
   }
 
-  /** @param {string} key @param {string} words */
-  function column(key, words) {
-    const turned = asked.sort === `-${key}` || (!asked.sort && key === "created_at");
-    const straight = asked.sort === key;
-    return h(
-      "th",
-      { scope: "col", "aria-sort": turned ? "descending" : straight ? "ascending" : null },
-      h("button", { type: "button", class: "af-sort", onclick: () => ask({ sort: turned ? key : `-${key}` }) }, words, turned ? " ↓" : straight ? " ↑" : ""),
-    );
+  function nothing() {
+    if (!narrowed(asked)) return empty("No task yet.", h("p", { class: "af-quiet" }, "Submit one from a notebook, a script or the shell: ", h("code", {}, "farm.submit(…)")));
+    const all = Object.fromEntries(ASKED.filter((name) => name !== "columns").map((name) => [name, ""]));
+    return empty(asked.deleted ? "The trash has no such task." : "No task is like that.", h("button", { type: "button", class: "af-button", onclick: () => ask(all) }, "Show all"));
   }
 
-  function table() {
-    const metrics = [...new Set(tasks.flatMap((task) => Object.keys(task.metrics)))]
-      .filter((name) => name !== "learning_rate")
-      .slice(0, 3);
-    return h(
-      "table",
-      { class: "af-table af-runs" },
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          h("th", { scope: "col" }, h("span", { class: "af-unseen" }, "compare")),
-          column("title", "task"),
-          column("status", SORTS.status),
-          h("th", { scope: "col" }, "progress"),
-          metrics.map((name) => column(`metrics.${name}.last`, name)),
-          h("th", { scope: "col" }, "submitter"),
-          h("th", { scope: "col" }, "clients"),
-          column("created_at", SORTS.created_at),
-        ),
-      ),
-      h("tbody", {}, tasks.map((task) => row(task, metrics))),
-    );
-  }
-
-  /** @param {import("./types").Task} task @param {string[]} metrics */
-  function row(task, metrics) {
-    const open = (/** @type {Event} */ event) => {
-      event.preventDefault();
-      onopen(task.id);
-    };
-    return h(
-      "tr",
-      { dataset: { task: task.id } },
-      h(
-        "td",
-        {},
-        h("input", {
-          type: "checkbox",
-          checked: chosen.has(task.id),
-          "aria-label": `Compare ${label(task)}`,
-          onchange: (/** @type {any} */ event) => {
-            if (event.target.checked) chosen.add(task.id);
-            else chosen.delete(task.id);
-            draw();
-          },
-        }),
-      ),
-      h("td", {}, h("a", { href: `#/tasks/${task.id}`, class: "af-link", onclick: open }, label(task)), " ", h("code", { class: "af-quiet" }, format.short(task.id)), task.tags.map((tag) => [" ", h("span", { class: "af-tag" }, tag)])),
-      h("td", {}, badge(task.status)),
-      h("td", { class: "af-progress" }, bar(task.progress, task.status), h("span", { class: "af-number" }, format.percent(task.progress))),
-      metrics.map((name) => h("td", { class: "af-number" }, name in task.metrics ? format.number(task.metrics[name]) : "")),
-      h("td", {}, task.submitter),
-      h("td", {}, [...new Set(task.clients)].join(", ")),
-      h("td", { title: format.time(task.created_at) }, format.ago(task.created_at)),
-    );
-  }
-
-  async function compare() {
-    const several = tasks.filter((task) => chosen.has(task.id));
-    fill(compared, h("p", { class: "af-quiet" }, "Loading…"));
-    const histories = await Promise.all(several.map((task) => farm.get(`/tasks/${task.id}/metrics`, { points: 500 })));
-    const names = [...new Set(histories.flatMap((history) => history.series.map((/** @type {any} */ one) => one.name)))];
-    const charts = names.map((name) => {
-      const chart = new Chart({ signal, title: name, height: 220 });
-      const lines = several.flatMap((task, index) => {
-        const series = histories[index].series.find((/** @type {any} */ one) => one.name === name);
-        return series ? [{ label: `${label(task)} ${format.short(task.id)}`, colour: index, curve: Curve.of(series) }] : [];
-      });
-      return { chart, lines };
+  /** @param {Task} task */
+  function edit(task) {
+    const made = editor(farm, task, (saved) => {
+      editing = null;
+      if (saved) told(saved);
+      draw();
     });
-    fill(compared, h("h2", {}, "Compared"), differences(several), h("div", { class: "af-charts" }, charts.map(({ chart }) => chart.element)));
-    for (const { chart, lines } of charts) chart.show(lines);
-    compared.scrollIntoView({ behavior: "smooth" });
+    editing = { id: task.id, element: made.element };
+    draw();
+    made.focus();
   }
 
-  const redraw = coalesced(draw);
+  // ---------------------------------------------------------------- what is ticked
+
+  /** @param {string[]} ids @param {boolean} [tell] */
+  async function choose(ids, tell = true) {
+    const before = new Map(chosen);
+    chosen.clear();
+    for (const id of new Set(ids)) {
+      const known = tasks.find((task) => task.id === id) ?? before.get(id) ?? farm.feed.tasks.get(id);
+      const task = known ?? (await farm.get(`/tasks/${id}`).catch(() => null));
+      if (task) chosen.set(id, task);
+    }
+    if (tell) selection?.onchange([...chosen.keys()]);
+    tick(place, look());
+    bar.show([...chosen.values()], Boolean(asked.deleted));
+  }
+
+  function compare() {
+    comparing?.abort();
+    const life = new AbortController();
+    comparing = life;
+    const close = () => {
+      life.abort();
+      fill(compared);
+    };
+    const view = compareView(farm, [...chosen.values()], life.signal, close);
+    fill(compared, view);
+    view.querySelector("h2")?.focus();
+  }
+
+  async function download() {
+    const here = look().columns;
+    /** @type {unknown[][]} */
+    const rows = [["id", "title", "package", "version", "state", "progress", "submitter", "project", "tags", "notes", "submitted", ...here.map((one) => one.key)]];
+    /** @type {string | undefined} */
+    let cursor;
+    do {
+      const answer = await list({ limit: MOST, cursor });
+      for (const task of /** @type {Task[]} */ (answer.tasks))
+        rows.push([task.id, task.title, task.name, task.version, task.status, task.progress, task.submitter, task.project, task.tags.join(" "), task.notes, task.created_at, ...here.map((one) => one.value(task))]);
+      cursor = answer.next_cursor;
+    } while (cursor);
+    save("runs.csv", csv(rows));
+  }
+
+  // ---------------------------------------------------------------- news
+
+  const redrawLater = coalesced(() => {
+    for (const task of tasks) if (changed.has(task.id)) redraw(place, task, look());
+    changed.clear();
+  });
+
+  /** @param {Task} task as it is now, without its summaries */
+  function told(task) {
+    if (chosen.has(task.id)) chosen.set(task.id, task);
+    const index = tasks.findIndex((one) => one.id === task.id);
+    if (index >= 0) {
+      const before = tasks[index];
+      tasks[index] = { ...task, summaries: grown(before.summaries, task.metrics) };
+      changed.add(task.id);
+      redrawLater();
+      if (before.status !== task.status && asked.status) readLater();
+    } else if (!seen.has(task.id)) {
+      seen.add(task.id);
+      readLater(); // whether it belongs here is for the farm to say
+    }
+  }
+
+  farm.feed.addEventListener("task", (event) => told(/** @type {CustomEvent} */ (event).detail), { signal });
+  farm.feed.addEventListener("gone", readLater, { signal });
   farm.feed.addEventListener(
-    "task",
-    (event) => {
-      const told = /** @type {CustomEvent} */ (event).detail;
-      const index = tasks.findIndex((task) => task.id === told.id);
-      if (index >= 0) {
-        tasks[index] = { ...told, summaries: tasks[index].summaries };
-        redraw();
-      } else if (!asked.page && Object.keys(asked).length === 0) {
-        read(); // a new one, and this is where it belongs
-      }
+    "snapshot",
+    () => {
+      for (const id of farm.feed.tasks.keys()) seen.add(id);
+      read();
     },
     { signal },
   );
-  farm.feed.addEventListener("snapshot", () => read(), { signal });
-  farm.feed.addEventListener("gone", () => read(), { signal });
-  farm.feed.follow("farm", signal);
-  read();
+  signal.addEventListener("abort", () => {
+    comparing?.abort();
+    clearTimeout(timer);
+  });
 
-  /** @param {string} name @param {string} hint @param {string} [kind] */
-  const field = (name, hint, kind = "search") =>
-    h("input", {
-      type: kind,
-      class: "af-input",
-      value: asked[name] ?? "",
-      placeholder: hint,
-      "aria-label": hint,
-      onchange: (/** @type {any} */ event) => ask({ [name]: event.target.value.trim() }),
-    });
-  const states = ["", "pending", "running", "paused", "completed", "failed", "stopped"];
-  return h(
-    "section",
-    { class: "aifarm" },
-    h(
-      "div",
-      { class: "af-row af-controls" },
-      field("search", "Search in titles, names, notes"),
-      h(
-        "select",
-        { class: "af-input", "aria-label": "State", onchange: (/** @type {any} */ event) => ask({ status: event.target.value }) },
-        states.map((state) => h("option", { value: state, selected: state === (asked.status ?? "") }, state || "any state")),
-      ),
-      field("submitter", "Submitter"),
-      field("project", "Project"),
-      field("tag", "Tags"),
-      field("where", "Where: config.lr<0.01, metrics.loss.min<=0.5"),
-    ),
-    place,
-    foot,
-    compared,
-  );
+  filter.show(asked);
+  farm.feed.follow("farm", signal);
+  selection?.listen((ids) => choose(ids, false));
+  if (selection?.ids.length) choose(selection.ids, false);
+  read();
+  return h("section", { class: "aifarm" }, filter.element, choice, place, foot, bar.element, compared);
 }
 
-/** The keys of config in which tasks differ. @param {import("./types").Task[]} several */
-function differences(several) {
-  const keys = [...new Set(several.flatMap((task) => Object.keys(task.config)))];
-  const differing = keys.filter((key) => new Set(several.map((task) => JSON.stringify(task.config[key]))).size > 1);
-  if (!differing.length) return h("p", { class: "af-quiet" }, "Their configs are the same.");
-  return h(
-    "div",
-    { class: "af-wide" },
-    h(
-      "table",
-      { class: "af-table" },
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "task"), differing.map((key) => h("th", { scope: "col" }, key)))),
-      h(
-        "tbody",
-        {},
-        several.map((task) =>
-          h(
-            "tr",
-            {},
-            h("th", { scope: "row" }, `${label(task)} `, h("code", { class: "af-quiet" }, format.short(task.id))),
-            differing.map((key) => h("td", { class: "af-number" }, key in task.config ? JSON.stringify(task.config[key]) : "")),
-          ),
-        ),
-      ),
-    ),
-  );
+/**
+ * Summaries with the latest values in them, until the farm is asked again.
+ * @param {import("./types").Summary[] | undefined} summaries @param {Record<string, number | null>} metrics
+ */
+function grown(summaries, metrics) {
+  return summaries?.map((one) => {
+    const value = metrics[one.name];
+    if (value === null || value === undefined) return one;
+    const min = one.min === null ? value : Math.min(one.min, value);
+    const max = one.max === null ? value : Math.max(one.max, value);
+    return { ...one, last: value, min, max, best: one.best === one.min ? min : max };
+  });
 }

@@ -8,8 +8,17 @@ import { runsView } from "./runs.js";
 import { taskView } from "./task.js";
 
 /**
+ * @typedef {object} Model the widget's, as the kernel has it too
+ * @property {(name: string) => any} get
+ * @property {(name: string, value: any) => void} set
+ * @property {() => void} save_changes
+ * @property {(event: string, heard: () => void) => void} on
+ * @property {(event: string, heard: () => void) => void} off
+ */
+
+/**
  * @param {import("./farm.js").Farm} farm @param {HTMLElement} el
- * @param {{get: (name: string) => any, on: (event: string, heard: () => void) => void}} model
+ * @param {Model} model
  * @param {AbortSignal} signal
  */
 export function widgetView(farm, el, model, signal) {
@@ -34,13 +43,39 @@ export function widgetView(farm, el, model, signal) {
     ]);
   }
 
+  /** What is asked of the runs, which is kept while one of them is looked at. */
+  let asked = model.get("options");
+
+  /** @param {AbortSignal} life @returns {import("./runs.js").Selection} */
+  function selection(life) {
+    return {
+      ids: model.get("selected"),
+      onchange(ids) {
+        model.set("selected", ids);
+        model.save_changes();
+      },
+      listen(heard) {
+        const changed = () => heard(model.get("selected"));
+        model.on("change:selected", changed);
+        life.addEventListener("abort", () => model.off("change:selected", changed));
+      },
+    };
+  }
+
   function whole() {
     const options = model.get("options");
     switch (model.get("view")) {
       case "task":
         return task(options.id, null, options.compare);
       case "runs":
-        return show((life) => runsView(farm, life, { onopen: (id) => task(id, whole), asked: options }));
+        return show((life) =>
+          runsView(farm, life, {
+            onopen: (id) => task(id, whole),
+            asked,
+            onasked: (next) => (asked = next),
+            selection: selection(life),
+          }),
+        );
       default:
         return show((life) => [
           h("h3", {}, "Queue"),
@@ -52,6 +87,9 @@ export function widgetView(farm, el, model, signal) {
   }
 
   signal.addEventListener("abort", () => inner?.abort());
-  model.on("change:options", whole);
+  model.on("change:options", () => {
+    asked = model.get("options");
+    whole();
+  });
   whole();
 }
