@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.stats import Figure
+from bench.stats import Figure, Unmeasured
 
 SCENARIOS = (
     "footprint",
@@ -26,6 +26,10 @@ SCENARIOS = (
     "growth",
     "history",
     "recovery",
+    "pixel",
+    "curve",
+    "live50",
+    "install",
 )
 
 
@@ -44,7 +48,10 @@ def main() -> None:
     figures: list[Figure] = []
     for name in sys.argv[1:] or SCENARIOS:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
-        figures += importlib.import_module(f"bench.{name}").run()
+        try:
+            figures += importlib.import_module(f"bench.{name}").run()
+        except Unmeasured as reason:
+            print(f"{name} is not measured: {reason}", file=sys.stderr)
     Console(width=None if sys.stdout.isatty() else 160).print(show(figures))
     target = Path("build/bench.json")
     target.parent.mkdir(exist_ok=True)
