@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bench.stats import Figure, Unmeasured
@@ -38,9 +39,8 @@ def show(figures: list[Figure]) -> Table:
     for figure in figures:
         verdict = {True: "[green]meets[/]", False: "[red]misses[/]", None: ""}[figure.meets]
         value = f"{figure.value:,.3f}" if figure.value < 10 else f"{figure.value:,.1f}"
-        table.add_row(
-            figure.scenario, figure.name, value, figure.unit, figure.goal, verdict, figure.note
-        )
+        words = map(escape, (figure.scenario, figure.name, value, figure.unit, figure.goal))
+        table.add_row(*words, verdict, escape(figure.note))
     return table
 
 

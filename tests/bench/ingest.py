@@ -47,18 +47,24 @@ class Reporter:
         async with connect(url, additional_headers=headers, compression=None) as socket:
             task_id = await self._begin(socket)
             acks = asyncio.create_task(self._count(socket))
-            seq, step = 1, 0
-            while time.perf_counter() < until:
-                began = time.perf_counter()
-                seq += 1
-                message = self._message(step, task_id=task_id, attempt=1, rank=0, seq=seq)
-                step += self._points
-                await socket.send(encode(message).decode())
-                await asyncio.sleep(max(0.0, self.interval - (time.perf_counter() - began)))
-            self._expected = step
-            if self.stored < step:
-                await self._all_stored.wait()
-            acks.cancel()
+            try:
+                await self._send(socket, task_id, until)
+            finally:
+                acks.cancel()
+
+    async def _send(self, socket: ClientConnection, task_id: str, until: float) -> None:
+        """Returns once everything that was sent is stored."""
+        seq, step = 1, 0
+        while time.perf_counter() < until:
+            began = time.perf_counter()
+            seq += 1
+            message = self._message(step, task_id=task_id, attempt=1, rank=0, seq=seq)
+            step += self._points
+            await socket.send(encode(message).decode())
+            await asyncio.sleep(max(0.0, self.interval - (time.perf_counter() - began)))
+        self._expected = step
+        if self.stored < step:
+            await self._all_stored.wait()
 
     def _message(self, step: int, **of: Any) -> TaskProgress:
         """The points that follow those of `step` steps."""

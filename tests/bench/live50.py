@@ -65,7 +65,10 @@ class Shares(NamedTuple):
 
 
 async def _report(farm: Server, ended: threading.Event) -> None:
-    reporters = [asyncio.create_task(Watched(farm, number, 1).run(inf)) for number in range(TASKS)]
+    reporters = []
+    for number in range(TASKS):
+        reporters.append(asyncio.create_task(Watched(farm, number, 1).run(inf)))
+        await asyncio.sleep(Watched.interval / TASKS)  # not all of them in one moment
     await asyncio.to_thread(ended.wait)
     for reporter in reporters:
         reporter.cancel()
@@ -114,7 +117,6 @@ def _raw() -> list[float]:
     """The shares of browser and server where a bare Tornado feeds a page of as many texts."""
     with browser() as running, bare() as (port, process):
         page = running.new_page()
-        page.goto(f"http://127.0.0.1:{port}/")
         page.evaluate(HEAR, [f"ws://127.0.0.1:{port}/news?rate={TASKS}", TASKS])
         return _shares(page, cpu_seconds, lambda: sum(process.cpu_times()[:2]))
 
