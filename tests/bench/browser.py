@@ -27,7 +27,6 @@ WATCH = """([selector, name]) => {
   };
   requestAnimationFrame(look);
 }"""
-OPEN = "([command, args]) => { window.jupyterapp.commands.execute(command, args); }"
 
 
 @contextmanager
@@ -47,25 +46,28 @@ def browser() -> Iterator[Browser]:
 def lab_page(
     *options: str, prepare: Callable[[Path], None] = lambda _: None
 ) -> Iterator[tuple[Lab, Page]]:
-    """Lab has started, and its page is open. `prepare` fills the home folder before."""
+    """Lab has started, and its page and the panel in it are open. `prepare` fills the home folder
+    before."""
     with browser() as running, tempfile.TemporaryDirectory(dir=WORKSPACE) as folder:
         lab = Lab(Path(folder).resolve())
         prepare(lab.home)
-        lab.start("--LabApp.expose_app_in_browser=True", *options)
+        lab.start(*options)
         try:
             page = running.new_page(viewport={"width": 1300, "height": 900})
             page.set_default_timeout(PATIENCE)
             page.goto(f"{lab.url}/lab?token={lab.token}&reset")
-            page.wait_for_selector("[data-id=aifarm-panel]")
+            page.click("[data-id=aifarm-panel]")
+            page.wait_for_selector("#aifarm-panel .af-machines")
             yield lab, page
             page.close()
         finally:
             lab.stop()
 
 
-def execute(page: Page, command: str, **args: str) -> None:
-    """Has Lab execute one of its commands; does not wait for what comes of it."""
-    page.evaluate(OPEN, [command, args])
+def show_runs(page: Page) -> None:
+    """Opens the table of runs, by the panel's button."""
+    page.locator("#aifarm-panel").get_by_role("button", name="Runs").click()
+    page.wait_for_function("document.querySelector('.af-runs')")
 
 
 def watch(page: Page, selector: str, seconds: float) -> list[tuple[str, float]]:

@@ -14,17 +14,19 @@ from playwright.sync_api import Page
 
 from aifarm.packages import pack_source
 from aifarm.wire.agent import TaskProgress
-from bench.browser import browser, cpu_seconds, execute, lab_page
+from bench.browser import browser, cpu_seconds, lab_page, show_runs
 from bench.farm import Server, bare, server
 from bench.ingest import Reporter
 from bench.stats import Figure
 from integration.running import MODEL
 
 TASKS, SECONDS = 50, 15.0
+ALL_RUN = f"""() =>
+  document.querySelectorAll(".af-runs tbody .af-badge.af-running").length === {TASKS}"""
 COUNT = """(milliseconds) => new Promise((done) => {
-  // Rows that a frame shows otherwise than the one before.
+  // Rows whose progress a frame shows otherwise than the one before.
   const began = performance.now();
-  const rows = () => [...document.querySelectorAll(".af-runs tbody tr")];
+  const rows = () => [...document.querySelectorAll(".af-runs tbody .af-progress")];
   const texts = () => rows().map((row) => row.textContent);
   let shown = texts(), changed = 0;
   const look = () => {
@@ -101,16 +103,16 @@ def _ours(farm: Server) -> tuple[Shares, float]:
     for _ in range(TASKS):
         farm.post("/api/v2/tasks", {"name": "model", "version": "1"})
     attached = (f"--AIFarm.url={farm.url}", f"--AIFarm.token={farm.admin}")
-    with lab_page(*attached) as (lab, page), _reporting(farm):
-        page.click("[data-id=aifarm-panel]")
-        execute(page, "aifarm:runs")
-        page.wait_for_function(
-            f"document.querySelectorAll('.af-runs tbody .af-badge.af-running').length === {TASKS}"
-        )
-        assert lab.process is not None
-        jupyter = psutil.Process(lab.process.pid)
-        shares = _shares(page, cpu_seconds, farm.cpu_seconds, lambda: sum(jupyter.cpu_times()[:2]))
-        return Shares(*shares), page.evaluate(COUNT, SECONDS * 1e3)
+    with lab_page(*attached) as (lab, page):
+        show_runs(page)
+        with _reporting(farm):
+            page.wait_for_function(ALL_RUN)
+            assert lab.process is not None
+            jupyter = psutil.Process(lab.process.pid)
+            shares = _shares(
+                page, cpu_seconds, farm.cpu_seconds, lambda: sum(jupyter.cpu_times()[:2])
+            )
+            return Shares(*shares), page.evaluate(COUNT, SECONDS * 1e3)
 
 
 def _raw() -> list[float]:

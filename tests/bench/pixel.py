@@ -4,7 +4,7 @@ server, browser, all of them real and on this machine."""
 from playwright.sync_api import Page
 
 from aifarm import Task
-from bench.browser import execute, lab_page, watch
+from bench.browser import lab_page, watch
 from bench.farm import bare
 from bench.stats import Figure, percentile
 from lab.conftest import Lab
@@ -37,8 +37,8 @@ def _ours(lab: Lab, page: Page) -> list[float]:
     """Seconds of each step until it, or a later one, was on the screen."""
     with lab.connect() as farm:
         package = farm.publish(LOOP, name="ticking", kind="script")
-        task = farm.submit(package=package)
-        execute(page, "aifarm:task", id=task.id)
+        task = farm.submit(package=package, title="Ticking")
+        page.locator("#aifarm-panel").get_by_role("link", name="Ticking").first.click()
         page.wait_for_selector(".af-task .uplot")
         seen = watch(page, STEP, SECONDS)
         reported = _reported(task)
