@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu lint format sim bench docs pictures sdk constraints audit clean FORCE
+.PHONY: help setup demo lab test test-slow test-gpu lint format sim bench docs pictures sdk constraints audit clean FORCE
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,17 @@ setup: $(READY) ## .venv with AI Farm and all it needs (PYTHON=python3.12, TORCH
 
 demo: $(READY) ## a farm on this machine trains a model, alone and over three ranks (KEEP=1 leaves it up)
 	@$(PY) examples/demo.py $(if $(KEEP),--keep)
+
+# The notebooks are copied to lab/, once: there they are yours, and what they show stays out of git.
+LAB := $(patsubst notebooks/%,lab/%,$(wildcard notebooks/*.ipynb))
+
+lab: $(READY) $(LAB) ## JupyterLab with a farm on this machine, at the first notebook (ARGS=--no-browser)
+	@$(PY) -m jupyterlab --ServerApp.root_dir=lab --LabApp.default_url=/lab/tree/quickstart.ipynb \
+	  $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+lab/%.ipynb: | notebooks/%.ipynb
+	@mkdir -p lab
+	@cp $| $@
 
 # Training in the tests is small: threads would only fight for the cores (measured: 4 times slower).
 test test-slow sim: export OMP_NUM_THREADS := 1

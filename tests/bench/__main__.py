@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from bench.stats import Figure
+from bench.stats import Figure, Unmeasured
 
 SCENARIOS = (
     "footprint",
@@ -26,6 +27,10 @@ SCENARIOS = (
     "growth",
     "history",
     "recovery",
+    "pixel",
+    "curve",
+    "live50",
+    "install",
 )
 
 
@@ -34,9 +39,8 @@ def show(figures: list[Figure]) -> Table:
     for figure in figures:
         verdict = {True: "[green]meets[/]", False: "[red]misses[/]", None: ""}[figure.meets]
         value = f"{figure.value:,.3f}" if figure.value < 10 else f"{figure.value:,.1f}"
-        table.add_row(
-            figure.scenario, figure.name, value, figure.unit, figure.goal, verdict, figure.note
-        )
+        words = map(escape, (figure.scenario, figure.name, value, figure.unit, figure.goal))
+        table.add_row(*words, verdict, escape(figure.note))
     return table
 
 
@@ -44,7 +48,10 @@ def main() -> None:
     figures: list[Figure] = []
     for name in sys.argv[1:] or SCENARIOS:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
-        figures += importlib.import_module(f"bench.{name}").run()
+        try:
+            figures += importlib.import_module(f"bench.{name}").run()
+        except Unmeasured as reason:
+            print(f"{name} is not measured: {reason}", file=sys.stderr)
     Console(width=None if sys.stdout.isatty() else 160).print(show(figures))
     target = Path("build/bench.json")
     target.parent.mkdir(exist_ok=True)

@@ -1,17 +1,14 @@
 """REST with 50 callers at once: reads and creations a second, beside a bare Tornado handler."""
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from aifarm.packages import pack_source
 from bench.control import BODY
-from bench.farm import Poster, Server, server
+from bench.farm import Poster, Server, bare, server
 from bench.stats import Figure, percentile
-from integration.running import MODEL, free_port
+from integration.running import MODEL
 
 CALLERS, REQUESTS = 50, 4_000
 Call = Callable[[Poster], Awaitable[object]]
@@ -33,10 +30,10 @@ async def _crowd(port: int, token: str, call: Call) -> tuple[float, list[float]]
     return len(seconds) / (time.perf_counter() - began), seconds
 
 
-def _figures(farm: Server, bare: int) -> list[Figure]:
+def _figures(farm: Server, limit: int) -> list[Figure]:
     task = farm.post("/api/v2/tasks", {"name": "model", "version": "1"})["id"]
     calls: dict[str, tuple[int, Call]] = {
-        "a bare Tornado handler that answers 2 bytes": (bare, lambda p: p.get("/")),
+        "a bare Tornado handler that answers 2 bytes": (limit, lambda p: p.get("/")),
         "GET a task": (farm.port, lambda p: p.get(f"/api/v2/tasks/{task}")),
         "POST a task, durable": (farm.port, lambda p: p.post("/api/v2/tasks", BODY)),
         "GET a page of 100 tasks": (farm.port, lambda p: p.get("/api/v2/tasks?limit=100")),
@@ -50,15 +47,6 @@ def _figures(farm: Server, bare: int) -> list[Figure]:
 
 
 def run() -> list[Figure]:
-    port = free_port()
-    script = str(Path(__file__).with_name("bare.py"))
-    bare = subprocess.Popen([sys.executable, script, str(port)], stdout=subprocess.PIPE)
-    try:
-        assert bare.stdout is not None
-        bare.stdout.readline()  # it listens
-        with server() as farm:
-            farm.put_package("model", "1", pack_source(MODEL, "model", "1"))
-            return _figures(farm, port)
-    finally:
-        bare.terminate()
-        bare.wait(timeout=30)
+    with bare() as (port, _), server() as farm:
+        farm.put_package("model", "1", pack_source(MODEL, "model", "1"))
+        return _figures(farm, port)

@@ -2,11 +2,8 @@
 
 import asyncio
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 from websockets.asyncio.client import ClientConnection, connect
@@ -21,9 +18,8 @@ from aifarm.wire.agent import (
     SystemInfo,
 )
 from aifarm.wire.codec import encode
-from bench.farm import Server, server
+from bench.farm import Server, bare, server
 from bench.stats import Figure
-from integration.running import free_port
 
 AGENTS, HEARTBEAT, SECONDS = 2_000, 10.0, 30.0
 RESOURCES = Resources(cpu=Cpu(8, 12.5), ram=Memory(65_536, 8_192))
@@ -77,24 +73,16 @@ def _farm(farm: Server) -> tuple[float, float]:
 
 
 def _bare() -> tuple[float, float]:
-    port = free_port()
-    script = str(Path(__file__).with_name("bare.py"))
-    with subprocess.Popen([sys.executable, script, str(port)], stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()  # it listens
-            times = psutil.Process(process.pid).cpu_times
-            url = f"ws://127.0.0.1:{port}/socket"
-            return asyncio.run(_measure(url, "", process.pid, lambda: sum(times()[:2])))
-        finally:
-            process.terminate()
+    with bare() as (port, process):
+        url = f"ws://127.0.0.1:{port}/socket"
+        return asyncio.run(_measure(url, "", process.pid, lambda: sum(process.cpu_times()[:2])))
 
 
 def run() -> list[Figure]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the server inherits it
     try:
-        bare = _bare()
+        limit = _bare()
         with server() as farm:
             ours = _farm(farm)
     finally:
@@ -106,13 +94,13 @@ def run() -> list[Figure]:
             f"{crowd}: the server's share of a core",
             ours[1] * 100,
             "%",
-            note=f"a bare Tornado socket: {bare[1] * 100:.1f} %",
+            note=f"a bare Tornado socket: {limit[1] * 100:.1f} %",
         ),
         Figure(
             "crowd",
             f"{crowd}: memory of each",
             ours[0],
             "KiB",
-            note=f"a bare Tornado socket: {bare[0]:.1f} KiB",
+            note=f"a bare Tornado socket: {limit[0]:.1f} KiB",
         ),
     ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from integration.running import free_port
 
@@ -81,6 +82,22 @@ def server(
             if running.process.poll() is None:
                 running.process.terminate()
                 running.process.wait(timeout=60)
+
+
+@contextmanager
+def bare() -> Iterator[tuple[int, psutil.Process]]:
+    """The port and the process of a Tornado with nothing behind it, see bare.py."""
+    port = free_port()
+    script = str(Path(__file__).with_name("bare.py"))
+    process = subprocess.Popen([sys.executable, script, str(port)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()  # it listens
+        yield port, psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        process.stdout.close()
 
 
 class Poster:

@@ -6,6 +6,7 @@ import random
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 from aifarm.app.records import TaskRecord, TaskSpec
 from aifarm.core.task import Cause, RankKey, State, Task
@@ -21,14 +22,14 @@ EPOCH = 1_700_000_000.0
 PAGE = "SELECT * FROM tasks WHERE deleted = 0 ORDER BY created_at DESC, id DESC LIMIT 100"
 
 
-def _id(number: int) -> str:
+def task_id(number: int) -> str:
     return f"{number:032x}"
 
 
-def _record(number: int) -> TaskRecord:
+def record(number: int) -> TaskRecord:
     at = EPOCH + number
     task = Task(
-        id=_id(number),
+        id=task_id(number),
         submitter=f"submitter-{number % 10}",
         created_at=at,
         state=State.FAILED if number % 20 == 0 else State.COMPLETED,
@@ -49,17 +50,22 @@ def _fill(data_dir: Path) -> None:
     for first in range(0, TASKS, BATCH):
         with store.transaction() as tx:
             for number in range(first, first + BATCH):
-                tx.put_task(_record(number), None)
+                tx.put_task(record(number), None)
     for run in range(RUNS):
-        key = RankKey(_id(TASKS - 1 - run), 1, 0)
-        for first in range(0, POINTS, BATCH):
-            points = [
-                (step, EPOCH + step * 0.01, {"loss": 1.0 / (step + 1)})
-                for step in range(first, first + BATCH)
-            ]
-            with store.transaction() as tx:
-                tx.add_points(key, points)
+        add_points(store, TASKS - 1 - run, POINTS)
     store.close()
+
+
+def add_points(store: Any, number: int, count: int) -> None:
+    """A curve of `count` points to the task of this number."""
+    key = RankKey(task_id(number), 1, 0)
+    for first in range(0, count, BATCH):
+        points = [
+            (step, EPOCH + step * 0.01, {"loss": 1.0 / (step + 1)})
+            for step in range(first, first + BATCH)
+        ]
+        with store.transaction() as tx:
+            tx.add_points(key, points)
 
 
 async def _seconds(farm: Server, paths: list[str], at_once: int) -> list[float]:
@@ -96,7 +102,7 @@ def run() -> list[Figure]:
         last = [f"/api/v2/tasks?limit=100&page={TASKS // 100}"] * 20
         mine = ["/api/v2/tasks?limit=100&submitter=submitter-3&status=failed"] * 50
         curves = [
-            f"/api/v2/tasks/{_id(TASKS - 1 - chance.randrange(RUNS))}/metrics?points=1000"
+            f"/api/v2/tasks/{task_id(TASKS - 1 - chance.randrange(RUNS))}/metrics?points=1000"
             for _ in range(CURVES)
         ]
         asyncio.run(_seconds(farm, pages[:20] + curves[:5], 1))  # connections, caches

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -29,6 +30,9 @@ GOAL_RATE, GOAL_LAG = 100_000, 0.050
 class Reporter:
     """One agent with one task, which sends a batch of points each interval."""
 
+    interval = INTERVAL
+    """Seconds."""
+
     def __init__(self, farm: Server, number: int, points: int) -> None:
         self._farm = farm
         self._name = f"ws{number}"
@@ -43,23 +47,30 @@ class Reporter:
         async with connect(url, additional_headers=headers, compression=None) as socket:
             task_id = await self._begin(socket)
             acks = asyncio.create_task(self._count(socket))
-            seq, step = 1, 0
-            while time.perf_counter() < until:
-                began = time.perf_counter()
-                seq, now = seq + 1, time.time()
-                points = [
-                    (step + i, now, {"loss": 1.0 / (step + i + 1)}) for i in range(self._points)
-                ]
-                step += self._points
-                message = TaskProgress(
-                    task_id=task_id, attempt=1, rank=0, seq=seq, progress=50.0, points=points
-                )
-                await socket.send(encode(message).decode())
-                await asyncio.sleep(max(0.0, INTERVAL - (time.perf_counter() - began)))
-            self._expected = step
-            if self.stored < step:
-                await self._all_stored.wait()
-            acks.cancel()
+            try:
+                await self._send(socket, task_id, until)
+            finally:
+                acks.cancel()
+
+    async def _send(self, socket: ClientConnection, task_id: str, until: float) -> None:
+        """Returns once everything that was sent is stored."""
+        seq, step = 1, 0
+        while time.perf_counter() < until:
+            began = time.perf_counter()
+            seq += 1
+            message = self._message(step, task_id=task_id, attempt=1, rank=0, seq=seq)
+            step += self._points
+            await socket.send(encode(message).decode())
+            await asyncio.sleep(max(0.0, self.interval - (time.perf_counter() - began)))
+        self._expected = step
+        if self.stored < step:
+            await self._all_stored.wait()
+
+    def _message(self, step: int, **of: Any) -> TaskProgress:
+        """The points that follow those of `step` steps."""
+        now = time.time()
+        points = [(step + i, now, {"loss": 1.0 / (step + i + 1)}) for i in range(self._points)]
+        return TaskProgress(progress=50.0, points=points, **of)
 
     async def _begin(self, socket: ClientConnection) -> str:
         hello = Hello(

@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
+class Unmeasured(Exception):
+    """What a scenario needs is not here; in one sentence."""
+
+
 class Figure(NamedTuple):
     """One row of the table. `goal` as the project states it; `meets` None where there is none."""
 

@@ -23,7 +23,7 @@ NOTEBOOKS = ROOT / "notebooks"
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalFarm]:
-    with LocalFarm(tmp_path_factory.mktemp("farm"), agents=1) as farm:
+    with LocalFarm(tmp_path_factory.mktemp("farm"), agents=2) as farm:
         yield farm
 
 
@@ -34,7 +34,7 @@ def reader(small: LocalFarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     settings = {
         "AIFARM_URL": small.url,
         "AIFARM_TOKEN": read_token(small.token_file),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "agent")]),
+        "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("", "agent", "jupyter_ext")),
         "JUPYTER_PATH": str(tmp_path),
         "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
         "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
@@ -70,19 +70,64 @@ def files_of(page: str) -> dict[str, str]:
 def test_from_cells_to_a_curve_and_the_weights(small: LocalFarm) -> None:
     cells = shown("quickstart")
     with small.connect() as farm:
-        (task,) = farm.tasks(name="digit-reader")
-        assert (task.metrics_latest["final_accuracy"] or 0) > 0.85
-    assert "completed, 100 %" in cells["watch"]
-    assert "<table" in cells["curve"]
+        (task,) = farm.tasks(name="spirals")
+        assert (task.metrics_latest["final_accuracy"] or 0) > 0.9
+    assert "application/vnd.jupyter.widget-view+json" in cells["submit"]
+    assert "text/html" in cells["submit"]
+    assert cells["curve"].count(": 0.9") > 1
     assert "All keys matched" in cells["weights"]
+    assert "●●●" in cells["seen"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("reader")
+def test_two_ranks_train_one_model_on_two_clients() -> None:
+    cells = shown("distributed")
+    assert "n_clients" in cells["where"]
+    assert "agent-1" in cells["ranks"]
+    assert "agent-2" in cells["ranks"]
+    assert "2 ranks" in cells["pace"]
+    assert cells["alone"].count(": 0.9") == 2
+    assert "All keys matched" in cells["weights"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("reader")
+def test_a_script_submits_polls_pages_and_reads_errors_with_nothing_but_http() -> None:
+    cells = shown("rest-from-scripts")
+    assert "(201," in cells["submit"]
+    assert "True" in cells["again"]
+    assert "'completed'" in cells["poll"]
+    assert "epochs" in cells["refused"]
+    assert "409" in cells["conflict"]
+    assert '"tasks":[' in cells["curl"]
+    assert '"status":"pending"' in cells["curl-submit"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("reader")
+def test_an_administrator_changes_nothing_on_a_tour(small: LocalFarm) -> None:
+    with small.connect() as farm:
+        before = {token.id for token in farm.tokens() if not token.revoked_at}
+        cells = shown("administrators-tour")
+        assert {token.id for token in farm.tokens() if not token.revoked_at} == before
+        assert not any(client.drained for client in farm.clients())
+    assert "may not" in cells["viewer"]
+    assert "token" in cells["revoke"]
+    assert "a new disk" in cells["drain"]
+    assert "too small" in cells["why"]
+    assert "stopped" in cells["stop"]
+    assert "aifarm_clients" in cells["prometheus"]
+    assert "drained" in cells["client-events"]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("reader")
 def test_a_program_runs_as_it_is() -> None:
     cells = shown("your-existing-script")
-    assert "completed" in cells["submit"]
+    assert "completed" in cells["wait"]
     assert "epoch 12/12 loss" in cells["log"]
+    assert "out/last.pt" in cells["outputs"]
 
 
 @pytest.mark.slow
@@ -101,6 +146,7 @@ def test_what_was_stopped_ends_with_the_weights_of_what_was_not() -> None:
     assert "is what it was" in cells["log"]
     assert "True" in cells["compare"]
     assert "False" not in cells["compare"]
+    assert "from_checkpoint" in cells["differences"]
 
 
 @pytest.mark.slow
