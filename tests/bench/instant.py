@@ -4,7 +4,7 @@ only the supervisor is replaced. Run as a process: instant.py WS_URL TOKEN_FILE 
 import asyncio
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,7 @@ class InstantSupervisor:
 
     busy = False
 
-    def __init__(
-        self, workdir: Any, checkpoints: Any, desk: Any, gpus: Sequence[str], *_: object
-    ) -> None:
+    def __init__(self, workdir: Any, checkpoints: Any, kept: Any, desk: Any, *_: object) -> None:
         self._desk = desk
 
     def launch(self, key: RankKey, *_: object) -> None:
