@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import faulthandler
 import json
@@ -28,6 +29,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memo
 def main(run_dir: Path) -> int:
     """Runs the task of `run_dir` to its end; returns the exit status of the process."""
     faulthandler.enable()
+    keep_memory()
     task = json.loads((run_dir / "task.json").read_text())
     control = Control(task["control"], task["desired"])
     journal = Journal(run_dir / "journal", task["doorbell"])
@@ -36,6 +38,20 @@ def main(run_dir: Path) -> int:
     journal.close()
     control.close()
     return 1 if last["type"] == "failed" else 0
+
+
+def keep_memory() -> None:
+    """Has freed blocks of a step kept for the next one, where the C library is glibc.
+
+    A forked process finds its heap in an order in which glibc gives the memory back at each step
+    and faults it in again (measured: about 20 page faults, 2 % of a step of 5 ms). The thresholds
+    are those that glibc comes to by itself once a block of 32 MiB was freed; see mallopt(3).
+    """
+    trim_threshold, mmap_threshold = -1, -3
+    with contextlib.suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_threshold, 32 << 20)
+        mallopt(trim_threshold, 64 << 20)
 
 
 def _work(
