@@ -26,7 +26,7 @@ CLIENT = rest.ClientFull(
     environments=[], resources=Resources(
         Cpu(cores=4), Memory(8192), (Gpu(0, "RTX", Memory(4096)), Gpu(1, "RTX", Memory(4096)))
     ),
-    tasks=[], drained=None, last_seen=NOW,
+    tasks=[], lends=True, drained=None, last_seen=NOW,
 )  # fmt: skip
 
 
