@@ -89,6 +89,29 @@ class Gang:
         devices = [self._device] if self._device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=devices, **options)
 
+    def settle_buckets(self, parallel: Any) -> None:
+        """Has a parallel model sum its gradients in one order from its first step to its last.
+
+        DDP else puts its buckets, after the first backward pass of a process, in the order in
+        which gradients were ready in it: from three ranks on, a resumed run would round
+        differently. So here is a pass whose order is that of the parameters.
+        """
+        if self.world_size == 1 or parallel.find_unused_parameters:  # such are never reordered
+            return
+        import torch
+
+        model = parallel.module
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        gradients = [parameter.grad for parameter in trained]
+        parallel.module = _stand_in(trained)
+        try:
+            roots = parallel()
+            torch.autograd.backward(roots, [torch.zeros_like(root) for root in roots])
+        finally:
+            parallel.module = model
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            parameter.grad = gradient
+
     def compress(self, parallel: Any) -> None:
         """Has the gradients of a parallel model travel as fp16: half the bytes, rounded."""
         if self.world_size == 1:
@@ -106,6 +129,17 @@ class Gang:
             raise HostError(
                 f"rank {self.rank} cannot reach rank 0 at {address}:{port}: {error}"
             ) from error
+
+
+def _stand_in(parameters: list[Any]) -> Any:
+    """A module that uses every parameter and none of its values."""
+    from torch import nn
+
+    class StandIn(nn.Module):
+        def forward(self) -> list[Any]:
+            return [parameter.flatten()[:0].sum() for parameter in parameters]
+
+    return StandIn()
 
 
 def serve_store(port: int, descriptor: int) -> int:

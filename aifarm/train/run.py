@@ -130,17 +130,22 @@ class Run:
         """
         return self._loop.batches(loader, grad_accumulation)
 
-    def parallel(self, model: Any, compress: bool = False) -> Any:
+    def parallel(
+        self, model: Any, compress: bool = False, find_unused_parameters: bool = False
+    ) -> Any:
         """`model`, averaging its gradients over the ranks (DistributedDataParallel), such that a
         resumed run sums in the same order; `model` itself when there is one rank.
 
         `compress`: gradients travel as fp16, for slow links. It rounds them, on every attempt
-        alike.
+        alike. `find_unused_parameters`: as in DistributedDataParallel, for a model that in some
+        step uses only some of its parameters; it costs one more exchange each step.
         """
         gang = self.gang
         gang.join(self.device)
-        # With this option DDP never orders its buckets anew, which it else does after one step.
-        parallel = gang.parallel(model, find_unused_parameters=True)
+        # A sparse gradient cannot be stood in for; with this option there is no need to.
+        find = find_unused_parameters or any(getattr(m, "sparse", False) for m in model.modules())
+        parallel = gang.parallel(model, find_unused_parameters=find)
+        gang.settle_buckets(parallel)
         if gang.world_size > 1:
             size = gradient_bytes(model) // (2 if compress else 1)
             self._links = measure(gang, self.device, size), size / MIB

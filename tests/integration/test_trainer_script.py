@@ -36,11 +36,24 @@ class Shaken(Dataset):
         return point + 0.1 * torch.randn(4) + 0.1 * random.random(), int(point.sum() > 0)
 
 
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Sequential(nn.Dropout(0.2), nn.ReLU(), nn.Linear(32, PARTS))
+        self.middle = nn.ModuleList([nn.Linear(32, 32) for _ in range(4)])
+        self.first = nn.Linear(4, 32)
+
+    def forward(self, points):  # not in the order in which DDP first knows them
+        out = self.first(points)
+        for part in (2, 0, 3, 1):
+            out = self.middle[part](out)
+        return self.last(out)
+
+
 random.seed(2)
 torch.manual_seed(2)
 run = at.current()
-net = nn.Sequential(nn.Linear(4, 32), *[nn.Linear(32, 32) for _ in range(4)], nn.Dropout(0.2),
-                    nn.ReLU(), nn.Linear(32, PARTS))
+net = Net()
 opt = torch.optim.AdamW(net.parameters(), lr=0.01)
 run.track(model=net, opt=opt)
 model = run.parallel(net)
@@ -166,6 +179,19 @@ run.checkpoint({"model": {}, "step": step}, wait=True)
     last, exit_line = folder.wait_for_end()
     assert (last["type"], exit_line["code"]) == ("stopped", 0)
     assert folder.of("checkpoint")[-1]["step"] == last["step"]
+
+
+def test_a_model_may_leave_parameters_unused_where_the_script_says_so(warm, package, tmp_path):
+    source = SOURCE.replace("for part in (2, 0, 3, 1):", "for part in random.sample(range(4), 2):")
+    (tmp_path / "parts.py").write_text("PARTS = 2\n")
+    (tmp_path / "train.py").write_text(source)
+    last, _ = start(warm, tmp_path, 2, args=["--epochs", 2])[0].wait_for_end()
+    assert (last["type"], last["cause"]) == ("failed", "user_error")
+    assert "find_unused_parameters=True" in last["message"]
+
+    told = source.replace("run.parallel(net)", "run.parallel(net, find_unused_parameters=True)")
+    (tmp_path / "train.py").write_text(told)
+    finish(start(warm, tmp_path, 2, args=["--epochs", 2]))
 
 
 @pytest.mark.parametrize("compress", [False, True])
