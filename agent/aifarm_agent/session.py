@@ -36,7 +36,7 @@ from aifarm_agent.roster import Roster
 logger = logging.getLogger(__name__)
 
 COALESCE = 0.1
-"""Seconds for which points and log lines are gathered into one message."""
+"""Seconds between a rank's messages of points and log lines: what comes meanwhile is one."""
 GREETING = 10.0
 """Seconds to wait for the answer to `hello`."""
 WITHOUT_RESERVE = 30.0
@@ -68,7 +68,7 @@ class Session:
         self._flow = Flow()
         self._heartbeat = 0.0
         self._next_heartbeat = NEVER
-        self._flush_at = NEVER
+        self._flush_at, self._flushed_at = NEVER, -NEVER
         self._giving_back = False
         self._offline_limit = offline_limit
         self._offline_since: float | None = None
@@ -128,7 +128,7 @@ class Session:
         effects: list[Effect] = []
         with self._outbox.transaction():
             if now >= self._flush_at:
-                self._flush_at = NEVER
+                self._flush_at, self._flushed_at = NEVER, now
                 for rank in self.ranks.values():
                     self._roster.flush(rank)
             if now >= self._give_up_at():
@@ -236,7 +236,8 @@ class Session:
     ) -> list[Effect]:
         """`mark`: how far the file that this was read from is consumed with this report.
 
-        Points and log lines are gathered for up to COALESCE seconds, their marks with them.
+        Points and log lines that come within COALESCE seconds of the last ones sent are gathered,
+        their marks with them; the first after a while goes at once.
         """
         known = self.ranks.get(rank)
         if self._link == "down" and self._offline_since is None:  # since this agent began
@@ -244,7 +245,7 @@ class Session:
         if known is None or known.state == "ended":
             return []
         if isinstance(report, Points | LogLines):
-            self._flush_at = min(self._flush_at, now + COALESCE)
+            self._flush_at = min(self._flush_at, max(now, self._flushed_at + COALESCE))
         with self._outbox.transaction():
             effects = self._roster.report(known, report, mark)
             return effects + self._pump(now)

@@ -6,6 +6,7 @@ Both know who speaks before the upgrade; a browser's Origin must be one of the f
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
@@ -52,7 +53,7 @@ DISCARD_SECONDS, QUIET_SECONDS = 5.0, 0.3
 """How long the rest of a message that is too large may come in, and pause while it does."""
 
 PROGRESS_SECONDS = 0.1
-"""News of progress alone waits this long, so that a reader gets the latest of it."""
+"""News of progress alone is sent at most this often: a reader gets the latest of it."""
 
 MAX_MISSED = 10_000
 """Events of the farm that a reader who was away may catch up with."""
@@ -269,10 +270,12 @@ class LiveSocket(FarmSocket):
         with facade.following(wanted.topics, wake) as mailbox:
             seen = await self._catch_up(mailbox, wanted.since)
             await self._send_snapshot(mailbox, wanted.since is not None and seen is None)
+            sent = 0.0
             while True:
                 await any_news.wait()
-                if not urgent.is_set():
-                    await _either(urgent, PROGRESS_SECONDS)
+                if not urgent.is_set():  # the first after a while is sent at once
+                    await _either(urgent, sent + PROGRESS_SECONDS - time.monotonic())
+                sent = time.monotonic()
                 urgent.clear()
                 any_news.clear()
                 missed, mailbox.missed = mailbox.missed, False
