@@ -42,12 +42,14 @@ class FarmHandler(ExtensionHandlerMixin):  # type: ignore[misc]
             raise web.HTTPError(503, farm.problem or "The farm of this machine is starting.")
         return farm.address
 
-    async def authorize(self, action: str, resource: str) -> None:
-        """Raises 403. Asked directly: the decorator would keep the first subclass's resource."""
+    async def allows(self, action: str, resource: str) -> bool:
+        """Asked directly: the decorator would keep the first subclass's resource."""
         allowed = self.authorizer.is_authorized(self, self.current_user, action, resource)
-        if isawaitable(allowed):
-            allowed = await allowed
-        if not allowed:
+        return bool(await allowed if isawaitable(allowed) else allowed)
+
+    async def authorize(self, action: str, resource: str) -> None:
+        """Raises 403."""
+        if not await self.allows(action, resource):
             raise web.HTTPError(403, f"This Jupyter server does not let you {action} {resource}.")
 
     def get_login_url(self) -> NoReturn:

@@ -40,6 +40,7 @@ class InfoHandler(FarmHandler, APIHandler):  # type: ignore[misc]
                 "protocol": PROTOCOL,
                 "state": farm.state,
                 "problem": farm.problem,
+                "may_write": await self.allows("write", "aifarm:tasks"),
                 "url": farm.address.url if farm.address else None,
                 "logs": str(farm.logs) if farm.logs else None,
                 "versions": {

@@ -102,6 +102,8 @@ def test_who_may_read_sees_all_and_changes_nothing(jupyter: Jupyter) -> None:
     http = jupyter.http("reader")
     for path in ("/info", "/api/v2/tasks", "/api/v2/packages", "/api/v2/clients"):
         assert http.get(path).status_code == 200, path
+    assert http.get("/info").json()["may_write"] is False  # so that no button is shown
+    assert jupyter.http("editor").get("/info").json()["may_write"] is True
     assert http.post("/api/v2/tasks/check", json=TASK).status_code == 200
     assert jupyter.snapshot("reader")["type"] == "snapshot"
     for method, path, action, resource in (

@@ -227,8 +227,9 @@ def test_checkpoints_are_pinned_and_deleted_with_a_question(
     expect(older.get_by_role("button", name="Delete…")).to_have_count(0)
     older.get_by_role("button", name="Unpin").click()
     older.get_by_role("button", name="Delete…").click()
-    expect(older.get_by_role("button", name="Keep")).to_be_focused()
-    older.get_by_role("button", name="Delete", exact=True).click()
+    asked = page.get_by_role("dialog", name="Delete the checkpoint of step 1 for good?")
+    expect(asked.get_by_role("button", name="Cancel")).to_be_focused()
+    asked.get_by_role("button", name="Delete", exact=True).click()
     expect(older).to_have_count(0)
     assert [one.step for one in task.checkpoints()] == [2]
     line = view.locator(".af-python").inner_text()

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import * as format from "./format.js";
-import { action, download, empty, python } from "./parts.js";
+import { action, confirmed, download, empty, python } from "./parts.js";
 
 /**
  * @param {import("./farm.js").Farm} farm @param {import("./types").Task} task
@@ -19,23 +19,23 @@ export async function checkpointsView(farm, task, again) {
   const best = checkpoints.find((/** @type {any} */ one) => one.best);
 
   /** @param {any} one */
-  function actions(one) {
-    const place = h("div", { class: "af-actions" });
-    const usual = () => [
+  const actions = (one) =>
+    h(
+      "div",
+      { class: "af-actions" },
       download(farm, one.path, "Download", `As a file of ${format.bytes(one.size)}, for torch.load`),
       mine &&
         action(one.pinned ? "Unpin" : "Pin", () => farm.send("PUT", `${path(one)}/pin`, { pinned: !one.pinned }).then(again), {
           title: one.pinned ? "The farm may clear it away again" : "Keeps it until it is unpinned",
         }),
-      mine && !one.pinned && h("button", { type: "button", class: "af-button", title: "Asks once more", onclick: ask }, "Delete…"),
-    ].filter(Boolean);
-    function ask() {
-      const keep = h("button", { type: "button", class: "af-button", onclick: () => place.replaceChildren(.../** @type {HTMLElement[]} */ (usual())) }, "Keep");
-      place.replaceChildren(h("span", {}, "Delete it for good?"), action("Delete", () => farm.send("DELETE", path(one)).then(again), { class: "af-button af-danger" }), keep);
-      keep.focus();
-    }
-    place.replaceChildren(.../** @type {HTMLElement[]} */ (usual()));
-    return place;
+      mine && !one.pinned && action("Delete…", () => remove(one), { title: "Asks once more" }),
+    );
+
+  /** @param {any} one */
+  async function remove(one) {
+    if (!(await confirmed(`Delete the checkpoint of step ${format.number(one.step)} for good?`, "Delete"))) return;
+    await farm.send("DELETE", path(one));
+    again();
   }
 
   return [

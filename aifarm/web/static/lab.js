@@ -64,7 +64,8 @@ export async function plugin(shared) {
         const told = await info();
         if (told.url && !me.name) {
           Object.assign(me, await farm.get("/token"));
-          farm.readonly = me.role === "viewer";
+          farm.me = /** @type {any} */ (me);
+          farm.readonly = me.role === "viewer" || !told.may_write;
         }
         return told;
       };

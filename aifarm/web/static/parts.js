@@ -93,18 +93,28 @@ export function confirmed(question, yes, ...rest) {
   });
 }
 
+/**
+ * A button that copies. Without TLS a browser has no clipboard for pages, but for what is selected.
+ * @param {string} text @param {() => void} select marks it where it stands @param {string} look
+ */
+function copier(text, select, look) {
+  const button = h("button", { type: "button", class: look, title: "Copy this" }, "Copy");
+  button.addEventListener("click", async () => {
+    select();
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      document.execCommand("copy");
+    }
+    button.textContent = "Copied";
+  });
+  return button;
+}
+
 /** Text, and a button that copies it. @param {string} text @param {string} name what it is */
 export function copied(text, name) {
   const field = /** @type {HTMLInputElement} */ (h("input", { class: "af-input af-copied", readonly: true, value: text, "aria-label": name, onfocus: () => field.select() }));
-  const button = h("button", { type: "button", class: "af-button" }, "Copy");
-  button.addEventListener("click", async () => {
-    field.select();
-    // Without TLS a browser has no clipboard for pages, but for what is selected.
-    if (navigator.clipboard) await navigator.clipboard.writeText(text);
-    else document.execCommand("copy");
-    button.textContent = "Copied";
-  });
-  return h("div", { class: "af-row" }, field, button);
+  return h("div", { class: "af-row" }, field, copier(text, () => field.select(), "af-button"));
 }
 
 /**
@@ -123,16 +133,7 @@ export function download(farm, path, words, title) {
  */
 export function python(line) {
   const code = h("code", { class: "af-python" }, line);
-  const button = h("button", { type: "button", class: "af-link", title: "Copy this line" }, "Copy");
-  button.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(line);
-      button.textContent = "Copied";
-    } catch {
-      getSelection()?.selectAllChildren(code); // no clipboard without HTTPS: the keyboard copies it
-    }
-  });
-  return h("span", { class: "af-row" }, code, button);
+  return h("span", { class: "af-row" }, code, copier(line, () => getSelection()?.selectAllChildren(code), "af-link"));
 }
 
 /** What stands where there is nothing yet. @param {string} title @param {...any} rest */
