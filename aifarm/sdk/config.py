@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,10 @@ from aifarm.sdk.errors import FarmUnreachable, InsecureFarm, InvalidRequest, Una
 
 FARM_FILE = "farm.json"
 FARM_FILE_VARIABLE = "AIFARM_FARM_FILE"
-"""Names a file like it: a Jupyter server tells its kernels so where its farm is."""
+"""Names a file like it: a Jupyter server tells its kernels so where its farm is. While that farm
+starts, the file is empty."""
+START_SECONDS, LOOK_SECONDS = 20.0, 0.05
+"""How long a farm that starts is waited for, and how often the file is looked at."""
 
 
 class Source(Struct, frozen=True):
@@ -174,6 +178,7 @@ def _sources(arguments: Source, environ: Mapping[str, str]) -> Iterator[Source]:
         "AIFARM_URL", environ.get("AIFARM_URL") or None, environ.get("AIFARM_TOKEN") or None
     )
     if named := environ.get(FARM_FILE_VARIABLE):
+        _await_start(Path(named))
         yield from _from_farm_file(Path(named))
     yield _from_config(config_file())
     for folder in (data_folder(kind) / "server" for kind in ("lab", "dev")):
@@ -206,6 +211,27 @@ def _from_farm_file(path: Path) -> Iterator[Source]:
         yield Source(str(path), farm.url, token, farm.allow_plaintext)
     except (OSError, msgspec.DecodeError, InvalidRequest):
         return
+
+
+def announce_start(path: Path) -> None:
+    """Says that `write_farm_file` will follow; who looks for a farm meanwhile waits a while."""
+    write_private(path, b"")
+
+
+def withdraw_start(path: Path) -> None:
+    """Says that it will not follow soon after all. What is known of a farm stays."""
+    if _is_starting(path):
+        path.unlink(missing_ok=True)
+
+
+def _is_starting(path: Path) -> bool:
+    return path.exists() and path.stat().st_size == 0
+
+
+def _await_start(path: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while _is_starting(path) and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
 
 
 def from_farm_file(path: Path) -> Address | None:

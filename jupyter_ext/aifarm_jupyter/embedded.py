@@ -31,8 +31,8 @@ class Embedded:
 
     Whoever comes first runs it, as processes beside its own; the others use it, and one of them
     takes over when the first ends. What trains goes on meanwhile: agents leave their workers, and
-    the next ones take them up. `changed` is called, from another thread, when the address is
-    another.
+    the next ones take them up. `changed` is called, from another thread, when the state or the
+    address is another.
     """
 
     def __init__(self, data_dir: Path, agents: int, changed: Callable[[], None]) -> None:
@@ -156,7 +156,7 @@ class Embedded:
         self.state, self.problem, self.address = state, problem, address
         if address is not None:
             self._port = urlsplit(address.url).port or self._port
-            self._changed()
+        self._changed()
 
 
 @contextmanager

@@ -15,10 +15,12 @@ from traitlets import Bool, Int, Unicode
 from aifarm.sdk import AIFarmError
 from aifarm.sdk.config import (
     FARM_FILE_VARIABLE,
+    announce_start,
     data_folder,
     find,
     named_elsewhere,
     read_token,
+    withdraw_start,
     write_farm_file,
     write_private,
 )
@@ -103,6 +105,8 @@ class AIFarm(ExtensionApp):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.farm_file = folder / f"aifarm-{os.getpid()}.json"
         self.farm_file.unlink(missing_ok=True)  # of another process of this number
+        if self.farm.state == "starting":
+            announce_start(self.farm_file)
         # Kernels inherit it; it names a file, and only that file holds the token's place.
         os.environ[FARM_FILE_VARIABLE] = str(self.farm_file)
         if self.url or self.allow_plaintext:  # what this server is told wins for its kernels too
@@ -113,7 +117,11 @@ class AIFarm(ExtensionApp):
     def tell_kernels(self) -> None:
         """Writes where the farm is, for the kernels of this server; from any thread."""
         address = self.farm.address
-        if self.farm_file is None or address is None:
+        if self.farm_file is None:
+            return
+        if address is None:
+            if self.farm.state != "starting":
+                withdraw_start(self.farm_file)
             return
         write_private(self._token_file, f"{address.token}\n".encode())
         servers = " ".join((address.url, *address.others))

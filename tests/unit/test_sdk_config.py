@@ -1,6 +1,7 @@
 """Which farm a program speaks to, and that a token goes to no other."""
 
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,17 @@ from hypothesis import strategies as st
 
 from aifarm.sdk import FarmUnreachable, InsecureFarm, InvalidRequest, Unauthorized
 from aifarm.sdk import config as settings
-from aifarm.sdk.config import Source, find, normal, resolve, secure, write_farm_file
+from aifarm.sdk.config import (
+    FARM_FILE_VARIABLE,
+    Source,
+    announce_start,
+    find,
+    normal,
+    resolve,
+    secure,
+    withdraw_start,
+    write_farm_file,
+)
 
 NOWHERE: dict[str, str] = {}
 
@@ -77,6 +88,26 @@ def test_a_farm_that_runs_on_this_machine_is_found(home: Path, kind: str) -> Non
     found = find(environ=NOWHERE)
     assert (found.url, found.token) == ("http://127.0.0.1:9", "local")
     assert str(path) in found.where
+
+
+def test_a_farm_that_is_starting_is_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, token = home / "jupyter.json", home / "token"
+    token.write_text("t")
+    announce_start(path)
+    monkeypatch.setattr(time, "sleep", lambda _: write_farm_file(path, "http://127.0.0.1:9", token))
+    assert find(environ={FARM_FILE_VARIABLE: str(path)}).url == "http://127.0.0.1:9"
+    withdraw_start(path)
+    assert find(environ={FARM_FILE_VARIABLE: str(path)}).url == "http://127.0.0.1:9"
+
+
+def test_a_farm_that_cannot_start_is_not_waited_for_any_more(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home / "jupyter.json"
+    announce_start(path)
+    monkeypatch.setattr(time, "sleep", lambda _: withdraw_start(path))
+    with pytest.raises(FarmUnreachable, match="No farm is known"):
+        find(environ={FARM_FILE_VARIABLE: str(path)})
 
 
 def test_where_nothing_is_known_the_sentence_says_what_to_do() -> None:
