@@ -147,7 +147,10 @@ def try_out(
         where = f" (In [{place[0]}] line {place[1]})" if place else ""
         hint = ""
         if failed["reason"].startswith("KeyError"):
-            hint = " A setting that the task is given later needs a value here: defaults={...}."
+            hint = (
+                " A setting that the task is given later needs a value for this trial: define "
+                "defaults = {...} in a cell, or pass it to publish_cells."
+            )
         raise InvalidRequest(
             f"In a clean process, {failed['doing']} failed: {failed['reason']}{where}.{hint}",
             {"cell": place and place[0], "line": place and place[1]},

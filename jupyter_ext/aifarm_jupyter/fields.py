@@ -13,6 +13,9 @@ NARROW = w.Layout(width="19em")
 MIDDLE = w.Layout(width="28em")
 LABELS = {"description_width": "9em"}
 
+YES, NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
+"""What a switch is turned by where it is typed."""
+
 
 class Kind(NamedTuple):
     """How a kind of value is typed. `make` gives the control, by its label and a hint in it. `read`
@@ -100,6 +103,16 @@ def _ranks(text: str) -> int | str | None:
     return "gpu" if text.strip() == "gpu" else _whole(text)
 
 
+def _switch(said: bool | str) -> bool | None:
+    """A box that is not ticked says nothing; a word says yes or no."""
+    if isinstance(said, bool) or not said.strip():
+        return said is True or None
+    word = said.strip().lower()
+    if word not in YES + NO:
+        raise ValueError(f"{said!r} is neither yes nor no.")
+    return word in YES
+
+
 def _list(text: str) -> list[str] | None:
     return text.replace(",", " ").split() or None
 
@@ -173,7 +186,7 @@ ARGUMENTS = Kind(_line, _arguments, lambda words: shlex.join(map(str, words)))
 PAIRS = Kind(_lines, _pairs, _joined)
 DATA = Kind(_lines, _pairs, lambda data: _joined(data, _address))
 SETTINGS = Kind(_lines, _settings, lambda config: _joined(config, _setting))
-SWITCH = Kind(_box, lambda on: on or None, bool)
+SWITCH = Kind(_box, _switch, bool)
 
 COUNT = "a whole number, 1 or more"
 SECONDS = "a number of seconds, 0 or more"
