@@ -16,6 +16,7 @@ from aifarm.core.task import ACTIVE, FINAL, State, TaskEvent
 from aifarm.web.asyncapi import asyncapi
 from aifarm.web.openapi import openapi
 from aifarm.web.routes import BASES, ROUTES
+from aifarm_agent.cli import main as agent
 
 DOCS = Path(__file__).parent
 
@@ -36,12 +37,13 @@ COMMON = {"urls", "token_file", "allow_plaintext"}
 """Options of every command that speaks to a farm: the page has them once."""
 
 COMMANDS = """\
-# The commands of `aifarm`
+# The commands of `aifarm` and `aifarm-agent`
 
-<!-- Drawn from aifarm/cli by `make docs`; changes here are lost. -->
+<!-- Drawn from aifarm/cli and aifarm_agent/cli.py by `make docs`; changes here are lost. -->
 
 Every command that speaks to a farm takes `--url URL`, `--token-file FILE` and `--allow-plaintext`;
 [how to use the command line](../how-to/use-the-command-line.md) says what happens without them.
+The program of a [workstation](../how-to/second-workstation.md), `aifarm-agent`, comes last.
 
 {commands}"""
 
@@ -154,8 +156,8 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def commands() -> str:
-    shown = "\n".join(_command(("aifarm", name), one) for name, one in app.commands.items())
-    return COMMANDS.format(commands=shown)
+    shown = [_command(("aifarm", name), one) for name, one in app.commands.items()]
+    return COMMANDS.format(commands="\n".join([*shown, _command(("aifarm-agent",), agent)]))
 
 
 def _command(words: tuple[str, ...], command: click.Command) -> str:
@@ -163,12 +165,11 @@ def _command(words: tuple[str, ...], command: click.Command) -> str:
     context = click.Context(command, info_name=words[-1])
     usage = " ".join((*words, *command.collect_usage_pieces(context)[1:]))
     about = inspect.cleandoc(command.help or "").replace("\b\n", "")
-    options = [
-        parameter.get_help_record(context) or ("", "")
-        for parameter in command.params
-        if isinstance(parameter, click.Option) and parameter.name not in COMMON
-    ]
-    parts = [f"## {' '.join(words[1:])}", f"```\n{usage}\n```", _listed(about)]
+    own = [one for one in command.params if isinstance(one, click.Option)]
+    if {one.name for one in own} >= COMMON:  # a server's --allow-plaintext is another thing
+        own = [one for one in own if one.name not in COMMON]
+    options = [one.get_help_record(context) or ("", "") for one in own]
+    parts = [f"## {' '.join(words).removeprefix('aifarm ')}", f"```\n{usage}\n```", _listed(about)]
     if options:
         rows = ((f"`{_cell(name)}`", _cell(text)) for name, text in options)
         parts.append(_table(("option", ""), rows))

@@ -129,7 +129,14 @@ def _size(context: click.Context, parameter: click.Parameter, given: str | None)
     help="This machine's name in the farm.  [default: kept in work dir]",
 )
 @WORK_DIR
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", callback=_labels)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_labels,
+    help="What people see of it, and tokens may ask for; may be repeated.",
+)
 @click.option("--gpus", default="all", show_default=True, help="all, none, or numbers as 0,1.")
 @click.option(
     "--env",

@@ -101,7 +101,11 @@ if TYPE_CHECKING:
     metavar="REGEX",
     help="Finds (?P<step>), (?P<total>) and metrics, such as (?P<loss>), in lines of its log.",
 )
-@click.option("--location", metavar="URL", help="Where the package is, if not on the farm.")
+@click.option(
+    "--location",
+    metavar="URL",
+    help="Where clients fetch the package that do so by themselves; aifarm-agent does not.",
+)
 @click.option("--check", is_flag=True, help="Submit nothing: say where it would run, and when.")
 @click.option("--watch", is_flag=True, help="Stay until the task is over; exit 1 if it failed.")
 @as_json
