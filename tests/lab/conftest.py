@@ -123,7 +123,8 @@ class Lab:
         (self.home / name).write_text(json.dumps(whole))
 
 
-@pytest.fixture(scope="session")
+# Of a module: its driver keeps a loop running in this thread, in which others could not run theirs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         # Where changes are judged it has to be there; elsewhere who has none is told so.

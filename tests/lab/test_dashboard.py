@@ -225,7 +225,7 @@ def test_the_page_waits_for_a_server_that_restarts(
     assert local.server is not None
     local.server.terminate()
     local.server.wait(timeout=60)
-    away = page.get_by_text("The farm does not answer")
+    away = page.locator(".af-connection").filter(has_text="The farm does not answer")
     expect(away).to_be_visible()
     local.start_server()
     expect(away).to_be_hidden()

@@ -107,7 +107,7 @@ def test_the_first_notebook_trains_and_ctrl_c_leaves_nothing_running(
     ready = checkout / "ready"
     ready.touch()  # the environment is this one
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIFARM", "JUPYTER", "XDG"))}
-    command = ["make", "lab", f"PY={sys.executable}", "READY=ready"]
+    command = ["make", "lab", f'PY="{sys.executable}"', "READY=ready"]
     command.append(f"ARGS=--no-browser --ServerApp.port={taken_port}")
     terminal = Terminal(command, checkout, {**kept, "HOME": str(home), "OMP_NUM_THREADS": "1"})
     try:
