@@ -104,9 +104,13 @@ def words(task: TaskFull) -> str:
         spent = (task.ended_at or datetime.now(UTC)) - task.started_at
         if task.ended_at is not None:
             found.append(f"took {_whole(spent)}")
-        elif task.status == "running" and task.progress >= 0.5:
+        elif task.status == "running" and task.progress >= 0.5 and _began_at_zero(task):
             found.append(f"{_whole(spent * (100 / task.progress - 1))} left")
     return ", ".join(found)
+
+
+def _began_at_zero(task: TaskFull) -> bool:
+    return task.attempt == 1 and task.from_checkpoint is None
 
 
 def _whole(time: timedelta) -> timedelta:

@@ -180,6 +180,10 @@ def test_ticked_runs_are_known_in_python_and_their_deletion_is_undone(
     expect(seen).to_have_text("Rate 0.01, Rate 0.1")
 
     table.get_by_role("button", name="Delete…").click()
+    stopped = farm.submit(farm.packages()[0].name, title="Rate of others", min_cpu_cores=512)
+    stopped.stop()
+    expect(table.get_by_role("link", name="Rate of others", exact=True)).to_be_visible()
+    expect(table.get_by_role("button", name="Cancel", exact=True)).to_be_focused()
     table.get_by_role("button", name="Delete 2").click()
     expect(table.get_by_text("Deleted 2 tasks.")).to_be_visible()
     expect(table.get_by_role("link", name="Rate 0.1", exact=True)).to_be_hidden()

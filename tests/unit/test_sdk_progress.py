@@ -18,8 +18,9 @@ class Terminal(io.StringIO):
 
 def task(**changes: Any) -> TaskFull:
     fields: dict[str, Any] = dict.fromkeys(TaskFull.__struct_fields__)
-    fields |= {"id": "0123456789", "name": "digits", "status": "running", "progress": 50.0}
-    return TaskFull(**{**fields, "metrics": {"loss": 0.25, "other": 1.0}, **changes})
+    fields |= {"id": "0123456789", "name": "digits", "status": "running", "attempt": 1}
+    fields |= {"progress": 50.0, "metrics": {"loss": 0.25, "other": 1.0}}
+    return TaskFull(**{**fields, **changes})
 
 
 def test_a_terminal_shows_a_bar_with_state_and_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,5 +58,7 @@ def test_a_notebook_gets_a_bar_and_words_that_stay() -> None:
     assert 'value="50.0"' in going["text/html"]
     assert "&lt;Mine&gt;" in going["text/html"]
     assert going["text/plain"].endswith("running, loss 0.25, 0:05:00 left, 50 %")
+    again = picture(task(attempt=2, started_at=begun))  # it may have waited in between
+    assert "left" not in again["text/plain"]
     over = picture(task(status="completed", started_at=begun, ended_at=begun + timedelta(hours=1)))
     assert "completed, loss 0.25, took 1:00:00" in over["text/plain"]

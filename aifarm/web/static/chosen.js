@@ -21,11 +21,13 @@ export function chosenBar(farm, { oncompare, onclear, onchanged }) {
   /** @type {Task[]} */
   let tasks = [];
   let trash = false;
+  let asking = false;
 
   const button = (/** @type {string} */ words, /** @type {() => void} */ act, kind = "") =>
     h("button", { type: "button", class: `af-button ${kind}`, onclick: act }, words);
 
   function idle() {
+    asking = false;
     if (!tasks.length) return fill(bar);
     const going = tasks.filter((task) => !format.FINAL.has(task.status));
     fill(
@@ -41,6 +43,7 @@ export function chosenBar(farm, { oncompare, onclear, onchanged }) {
 
   /** @param {"stop" | "delete"} what @param {Task[]} meant @param {string} words what comes of it */
   function ask(what, meant, words) {
+    asking = true;
     const no = button("Cancel", idle);
     const yes = what === "stop" ? "Stop" : "Delete";
     fill(
@@ -73,9 +76,10 @@ export function chosenBar(farm, { oncompare, onclear, onchanged }) {
     element: h("div", { class: "af-chosen" }, bar, notice),
     /** @param {Task[]} now what is ticked @param {boolean} deleted whether it lies in the trash */
     show(now, deleted) {
+      const same = trash === deleted && now.map((task) => task.id).join() === tasks.map((task) => task.id).join();
       tasks = now;
       trash = deleted;
-      idle();
+      if (!(asking && same)) idle(); // a question stands until somebody answers it
     },
   };
 }

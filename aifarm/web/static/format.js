@@ -71,14 +71,33 @@ export function short(id) {
   return id.slice(0, 8);
 }
 
+/** @type {Map<string, {attempt: number, at: number, progress: number}>} where running tasks were when this page first saw them so */
+const first = new Map();
+const TELLING = 0.5; // percent of progress, from which on a pace is one
+
 /**
- * Seconds that a running task still needs at its present pace, null while nobody can say.
- * @param {{status: string, progress: number, started_at: string | null}} task
+ * Seconds that a running task still needs at its present pace, null while nobody can say. Time in
+ * which it waited or was paused is none of its pace, so that is measured here; until then it is
+ * what a first attempt has made since it began.
+ * @param {import("./types").Task} task
  */
 export function remaining(task) {
-  if (task.status !== "running" || !task.started_at || task.progress < 0.5) return null;
-  const seconds = (Date.now() - Date.parse(task.started_at)) / 1000;
-  return (seconds * (100 - task.progress)) / task.progress;
+  const { id, attempt, progress } = task;
+  if (task.status !== "running") {
+    first.delete(id);
+    return null;
+  }
+  const known = first.get(id);
+  const from = known && known.attempt === attempt && known.progress <= progress ? known : { attempt, at: Date.now(), progress };
+  first.set(id, from);
+  if (progress - from.progress >= TELLING) return left(from.at, from.progress, progress);
+  if (attempt > 1 || task.from_checkpoint || !task.started_at || progress < TELLING) return null;
+  return left(Date.parse(task.started_at), 0, progress);
+}
+
+/** @param {number} since in ms @param {number} before @param {number} now */
+function left(since, before, now) {
+  return (((Date.now() - since) / 1000) * (100 - now)) / (now - before);
 }
 
 /** The word for a state, and whether it is one that a task stays in. */

@@ -128,3 +128,25 @@ export function tick(place, look) {
   const all = /** @type {HTMLInputElement | null} */ (place.querySelector("thead input"));
   if (all) all.checked = ticked.every(Boolean);
 }
+
+/**
+ * How to find, in a table drawn anew, the control that stood where one stands now; null where it
+ * stands in none.
+ * @param {Element} place @param {Element | null} control
+ */
+export function spot(place, control) {
+  const line = control?.closest("tr");
+  if (!control || !line || !place.contains(line)) return null;
+  const task = line.dataset.task;
+  const selector = task ? `tr[data-task="${CSS.escape(task)}"]` : "thead tr";
+  const index = controls(line).indexOf(control);
+  return (/** @type {Element} */ anew) => {
+    const there = anew.querySelector(selector);
+    return there && /** @type {HTMLElement | undefined} */ (controls(there)[index]);
+  };
+}
+
+/** @param {Element} line @returns {Element[]} */
+function controls(line) {
+  return [...line.querySelectorAll("a, button, input")];
+}

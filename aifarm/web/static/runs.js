@@ -9,7 +9,7 @@ import { editor } from "./editor.js";
 import { ASKED, ME, filterBar, narrowed, query } from "./filter.js";
 import * as format from "./format.js";
 import { action, empty, failed } from "./parts.js";
-import { redraw, table, tick } from "./rows.js";
+import { redraw, spot, table, tick } from "./rows.js";
 
 export { ASKED };
 
@@ -122,12 +122,14 @@ export function runsView(farm, signal, { onopen, asked = {}, onasked = () => {},
   function draw() {
     const focused = /** @type {HTMLElement | null} */ (place.ownerDocument.activeElement);
     if (!tasks.some((task) => task.id === editing?.id)) editing = null;
+    const focusedIn = spot(place, focused);
     bar.show([...chosen.values()], Boolean(asked.deleted));
     filter.suggest(columns.offered(tasks));
     drawChoice();
     fill(place, tasks.length ? table(tasks, look()) : nothing());
     fill(foot, tasks.length > 0 && pages());
     if (editing?.element.contains(focused)) focused?.focus(); // it was taken out for a moment
+    else focusedIn?.(place)?.focus();
   }
 
   function drawChoice() {

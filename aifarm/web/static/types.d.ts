@@ -21,6 +21,7 @@ export interface Task {
   submitter: string;
   clients: string[];
   parent: string | null;
+  from_checkpoint: string | null;
   created_at: string;
   updated_at: string;
   started_at: string | null;
