@@ -27,22 +27,29 @@ def beside(work: Callable[[], R], then: Callable[[R], None]) -> None:
 
 
 class Latest(Generic[A, R]):
-    """Answers to what was asked last, for some minutes: one that others overtook is never told."""
+    """Answers to what was asked last: one that another question overtook is never told.
 
-    def __init__(self, ask: Callable[[A], R], tell: Callable[[R], None]) -> None:
+    A question waits until there was none for `quiet` seconds, and is asked `times` times.
+    """
+
+    def __init__(
+        self, ask: Callable[[A], R], tell: Callable[[R], None], quiet: float = 0, times: int = 1
+    ) -> None:
         self._ask = ask
         self._tell = tell
+        self._quiet = quiet
+        self._times = times
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def about(self, question: A) -> None:
         self.forget()
-        number = self._number
         loop = _loop()
         if loop is None:
             self._tell(self._ask(question))
         else:
-            self._timer = loop.call_later(QUIET, self._begin, loop, number, question, TIMES)
+            asked = (loop, self._number, question, self._times)
+            self._timer = loop.call_later(self._quiet, self._begin, *asked)
 
     def forget(self) -> None:
         """There is nothing to ask now, and what was asked no longer matters."""

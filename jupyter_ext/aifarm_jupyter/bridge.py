@@ -6,6 +6,7 @@ and the frames of the live feed.
 """
 
 import json
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.resources import files
@@ -45,9 +46,12 @@ class Bridge:
     def __init__(self, address: Address, send: Callable[[Message], None]) -> None:
         self._address = address
         self._send = send
+        # One trust store, as the SDK's: the system's, or what SSL_CERT_FILE names.
+        secure = any(url.startswith("https") for url in (address.url, *address.others))
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {address.token}"},
             timeout=60.0,
+            verify=ssl.create_default_context() if secure else False,
             # A proxy knows nothing of this machine's loopback.
             trust_env=not address.on_loopback,
         )
@@ -85,20 +89,30 @@ class Bridge:
         sent = (body or "").encode()
         if asked(method, path.partition("?")[0].removeprefix("/"), sent) is None:
             return 404, _envelope("NOT_FOUND", "This is not passed on.")
-        farm = httpx.URL(self._address.url)
-        url = farm.copy_with(raw_path=f"{farm.path.rstrip('/')}{path}".encode())
         kind = {"Content-Type": "application/json"} if body is not None else {}
-        try:
-            answer = self._client.request(method, url, content=body, headers=kind)
-        except httpx.HTTPError:
-            return 502, _envelope("UNREACHABLE", f"The farm at {farm} does not answer.")
-        return answer.status_code, answer.text
+        address = self._address
+        for _ in (address.url, *address.others):
+            server = address.url
+            farm = httpx.URL(server)
+            url = farm.copy_with(raw_path=f"{farm.path.rstrip('/')}{path}".encode())
+            try:
+                answer = self._client.request(method, url, content=body, headers=kind)
+            except httpx.HTTPError as error:
+                address.turn(server)
+                if not isinstance(error, httpx.ConnectError):
+                    break  # only what was never sent may be sent again
+            else:
+                if answer.status_code == 503:
+                    address.turn(server)
+                return answer.status_code, answer.text
+        return 502, _envelope("UNREACHABLE", f"The farm at {server} does not answer.")
 
     def _follow(self, name: str) -> None:
         address = self._address
+        server = address.url
         try:
             with connect(
-                f"{address.url.replace('http', 'ws', 1)}/api/v2/live",
+                f"{server.replace('http', 'ws', 1)}/api/v2/live",
                 additional_headers={"Authorization": f"Bearer {address.token}"},
                 proxy=None if address.on_loopback else True,
                 compression=None,
@@ -111,7 +125,7 @@ class Bridge:
                 for frame in feed:
                     self._send({"type": "frame", "id": name, "text": frame})
         except (OSError, WebSocketException):
-            pass  # the page tries again
+            address.turn(server)  # the page tries again
         finally:
             self._feeds.pop(name, None)
             self._send({"type": "closed", "id": name})

@@ -128,6 +128,21 @@ class AIFarm(ExtensionApp):
         # This server was allowed to use the address, or it had none.
         write_farm_file(self.farm_file, servers, self._token_file, allow_plaintext=True)
 
+    def renew_token(self, refused: str) -> bool:
+        """Reads `token_file` again; whether it holds another one than what the farm refused."""
+        address = self.farm.address
+        if address is None or self.farm.state != "attached" or not self.token_file:
+            return False
+        try:
+            token = read_token(Path(self.token_file).expanduser())
+        except AIFarmError:
+            return False
+        if token == refused:
+            return False
+        address.token = token
+        self.tell_kernels()
+        return True
+
     @property
     def _token_file(self) -> Path:
         assert self.farm_file is not None  # noqa: S101  it is written after the start

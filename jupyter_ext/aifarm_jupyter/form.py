@@ -9,7 +9,7 @@ import traitlets
 
 from aifarm.sdk import AIFarmError, Farm, Task
 from aifarm.wire import rest
-from aifarm_jupyter.beside import Latest, beside
+from aifarm_jupyter.beside import QUIET, TIMES, Latest, beside
 from aifarm_jupyter.fields import CONFIG, FIELDS, GROUPS, gathered, spread
 from aifarm_jupyter.fit import fit
 from aifarm_jupyter.snippet import Snippet
@@ -29,9 +29,10 @@ SOURCES = {"package": "A package", "cells": "This notebook's code", "url": "A UR
 class SubmitForm(w.VBox):
     """Everything that `farm.submit` takes.
 
-    `value`: its arguments as they stand, {} while something is wrong; setting it fills the form.
-    With the notebook's code, `functions` and `verify` are those of `farm.publish_cells`. `task`:
-    what was submitted last. Both can be observed; `on_submit` is called with each task.
+    `value`: its arguments as they stand, {} while something is wrong or not heard of yet; setting
+    it fills the form. With the notebook's code, `functions` and `verify` are those of
+    `farm.publish_cells`. `task`: what was submitted last. Both can be observed; `on_submit` is
+    called with each task.
     """
 
     value = traitlets.Dict()
@@ -59,9 +60,9 @@ class SubmitForm(w.VBox):
         )
         self._again = w.Button(description="Look again", layout=w.Layout(width="auto"))
         self._inputs = {one.name: one.kind.make(one.label, one.example) for one in FIELDS}
-        self._complaints = {name: w.HTML() for name in self._inputs}
+        self._complaints = {name: _complaint() for name in self._inputs}
         self._fits = w.HTML()
-        self._check = Latest(self._ask, self._answered)
+        self._check = Latest(self._ask, self._answered, quiet=QUIET, times=TIMES)
         self._snippet = Snippet()
         self._submit = w.Button(description="Submit", button_style="primary")
         self._told = w.HTML()
@@ -183,7 +184,7 @@ class SubmitForm(w.VBox):
         for name, line in self._complaints.items():
             words = wrong.get(name, "")
             line.value = told(words) if words else ""
-            line.layout = w.Layout(display=None if words else "none", margin="0 0 0 9.5em")
+            line.layout.display = None if words else "none"
         self._chosen.complain(next((wrong[name] for name in OF_CODE if name in wrong), ""))
 
     @traitlets.observe("value")
@@ -270,6 +271,10 @@ class SubmitForm(w.VBox):
         self.task = answer
         if self._on_submit is not None:
             self._on_submit(answer)
+
+
+def _complaint() -> w.HTML:
+    return w.HTML(layout=w.Layout(display="none", margin="0 0 0 9.5em"))
 
 
 def _row(control: w.Widget, hint: str) -> w.HBox:

@@ -5,6 +5,7 @@
  */
 
 const SHEETS = ["vendor/uplot.css", "style.css"];
+const LOOK = 2000; // milliseconds between two looks at a farm that starts
 
 function base() {
   const config = document.getElementById("jupyter-config-data");
@@ -12,14 +13,18 @@ function base() {
   return new URL(told ?? document.body.dataset.baseUrl ?? "/", location.href).href;
 }
 
-function xsrf() {
-  const cookie = /(?:^|; )_xsrf=([^;]*)/.exec(document.cookie);
-  return cookie ? { "X-XSRFToken": decodeURIComponent(cookie[1]) } : {};
-}
+// Each request reads it anew: a log-in in another tab renews the cookie.
+const headers = {
+  get "X-XSRFToken"() {
+    const cookie = /(?:^|; )_xsrf=([^;]*)/.exec(document.cookie);
+    return cookie ? decodeURIComponent(cookie[1]) : "";
+  },
+};
 
 // What is made once for all widgets of a page, in this version of the front end.
+const known = (window.__aifarm ??= new Map());
+
 async function shared(key, make) {
-  const known = (window.__aifarm ??= new Map());
   if (!known.has(key)) known.set(key, make());
   try {
     return await known.get(key);
@@ -29,11 +34,19 @@ async function shared(key, make) {
   }
 }
 
-/** The farm of the page's own server, and the address that this has it at. */
-async function reach(root) {
-  const answer = await fetch(`${root}/info`, { headers: xsrf(), credentials: "same-origin" });
-  if (!answer.ok) throw new Error(`The extension answered ${answer.status}.`);
-  const { url } = await answer.json();
+/** The address that the page's own server has its farm at, if it has one. */
+async function address(root, signal) {
+  for (;;) {
+    const answer = await fetch(`${root}/info`, { headers: { ...headers }, credentials: "same-origin", signal });
+    if (!answer.ok) throw new Error(`The extension answered ${answer.status}.`);
+    const { state, url } = await answer.json();
+    if (state !== "starting") return url;
+    await new Promise((resolve) => setTimeout(resolve, LOOK));
+  }
+}
+
+/** The front end and the farm of the page's own server. */
+async function served(root) {
   for (const sheet of SHEETS) {
     const href = `${root}/static/${sheet}`;
     if (!document.querySelector(`link[href="${href}"]`))
@@ -43,20 +56,34 @@ async function reach(root) {
     import(`${root}/static/farm.js`),
     import(`${root}/static/widget.js`),
   ]);
-  return { farm: new Farm({ base: root, headers: xsrf() }), widgetView, url };
+  return { farm: new Farm({ base: root, headers }), widgetView };
 }
 
-/** The front end as text from the kernel. */
-async function brought(model) {
-  const files = await new Promise((resolve) => {
+/** The front end by way of a kernel: the widget's own is asked, until any has answered. */
+async function brought(model, signal) {
+  const files = known.has("kernel") ? null : await told(model, signal);
+  return shared("kernel", () => made(files));
+}
+
+/** The front end as text from the widget's kernel. Rejects when it is no longer wanted. */
+function told(model, signal) {
+  return new Promise((resolve, reject) => {
     const heard = (message) => {
       if (message.type !== "front") return;
       model.off("msg:custom", heard);
       resolve(message.files);
     };
     model.on("msg:custom", heard);
+    signal.addEventListener("abort", () => {
+      model.off("msg:custom", heard);
+      reject(signal.reason);
+    });
     model.send({ type: "front" });
   });
+}
+
+/** The front end out of its files. */
+async function made(files) {
   for (const sheet of SHEETS)
     document.head.append(Object.assign(document.createElement("style"), { textContent: files[sheet] }));
   const urls = new Map();
@@ -78,16 +105,23 @@ export default {
     el.innerHTML = model.get("html"); // the kernel's own text, escaped there
     const show = async () => {
       const root = `${base()}aifarm`;
+      let front;
       try {
-        const { farm, widgetView, url } = await shared(root, () => reach(root));
-        if (url === model.get("url")) return widgetView(farm, el, model, life.signal);
+        if ((await address(root, life.signal)) === model.get("url")) front = await shared(root, () => served(root));
       } catch {
         // no extension here: the kernel's way
       }
-      const { kernelFarm, widgetView } = await shared("kernel", () => brought(model));
-      if (!life.signal.aborted) widgetView(kernelFarm(model, life.signal), el, model, life.signal);
+      life.signal.throwIfAborted();
+      if (!front) {
+        const { kernelFarm, widgetView } = await brought(model, life.signal);
+        front = { farm: kernelFarm(model, life.signal), widgetView };
+      }
+      life.signal.throwIfAborted();
+      front.widgetView(front.farm, el, model, life.signal);
     };
-    show();
+    show().catch((error) => {
+      if (!life.signal.aborted) throw error; // else it is no longer shown
+    });
     return () => life.abort();
   },
 };

@@ -16,7 +16,7 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from aifarm.sdk.config import Address
 from aifarm_jupyter.actions import asked
@@ -78,12 +78,12 @@ class RestProxy(FarmHandler, APIHandler):
         address = self.address
         left = len(address.others)
         while True:
-            server = address.url
+            server, token = address.url, address.token
             farm = httpx.URL(server)
             request = self.extension.client.build_request(
                 method,
                 farm.copy_with(raw_path=f"{farm.path.rstrip('/')}/{path}{query}".encode()),
-                headers={**headers, "Authorization": f"Bearer {address.token}"},
+                headers={**headers, "Authorization": f"Bearer {token}"},
                 content=self.request.body or None,
             )
             try:
@@ -94,6 +94,9 @@ class RestProxy(FarmHandler, APIHandler):
                 if not (left and isinstance(error, httpx.ConnectError)):
                     raise web.HTTPError(502, f"The farm at {server} does not answer.") from error
                 left -= 1
+                continue
+            if answer.status_code == 401 and self.extension.renew_token(token):
+                await answer.aclose()
                 continue
             if answer.status_code == 503:
                 address.turn(server)
@@ -145,11 +148,13 @@ class LiveProxy(FarmHandler, WebSocketMixin, WebSocketHandler, JupyterHandler): 
         except web.HTTPError as error:
             self._refuse(error.log_message or "")
             return
-        server = address.url
+        server, token = address.url, address.token
         try:
             self._beyond = await self._reach(address)
-        except (OSError, WebSocketException):
+        except (OSError, WebSocketException) as error:
             address.turn(server)
+            if isinstance(error, InvalidStatus) and error.response.status_code == 401:
+                self.extension.renew_token(token)  # the page tries again
             self._refuse(f"The farm at {server} does not answer.")
             return
         self._reading = asyncio.create_task(self._read(self._beyond))

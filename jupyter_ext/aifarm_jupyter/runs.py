@@ -9,6 +9,7 @@ import traitlets
 from aifarm.sdk import AIFarmError, Farm, NotFound, Task
 from aifarm.sdk.finding import several
 from aifarm_jupyter import still
+from aifarm_jupyter.beside import Latest
 from aifarm_jupyter.widgets import View
 
 ME = "me"
@@ -27,7 +28,7 @@ class RunsTable(View):
     selected = traitlets.List(traitlets.Instance(Task)).tag(
         sync=True,
         to_json=lambda tasks, _: [task.id for task in tasks],
-        from_json=lambda ids, table: table._found(ids),
+        from_json=lambda ids, table: [table._known[one] for one in ids if one in table._known],
     )
 
     def __init__(
@@ -70,17 +71,31 @@ class RunsTable(View):
             return still.runs(found) if found or not options else still.problem(NONE)
 
         options: dict[str, Any] = {name: value for name, value in asked.items() if value}
+        self._known: dict[str, Task] = {}
+        self._ticked = Latest(self._ask, self._tick)
         super().__init__(farm, "runs", options, picture)
+        self.observe(lambda _: self._ticked.forget(), "selected")  # what is set here wins
 
-    def _found(self, ids: Iterable[str]) -> list[Task]:
-        """The tasks with these ids; those that are gone by now are left out."""
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """What the page has; tasks that are ticked there, once the farm has told of them."""
+        if "selected" in sync_data:
+            self._ticked.about(sync_data)
+        else:
+            super().set_state(sync_data)
+
+    def _ask(self, state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Task]]:
+        """With the tasks that are ticked; those that are gone by now are left out."""
         known = {task.id: task for task in self.selected}
-        found = []
-        for one in ids:
+        found = {}
+        for one in state["selected"]:
             try:
-                found.append(known.get(one) or self._farm.task(one))
+                found[one] = known.get(one) or self._farm.task(one)
             except NotFound:
                 continue
             except AIFarmError as error:
                 self.log.warning("What is chosen in the table of runs is not known: %s", error)
-        return found
+        return state, found
+
+    def _tick(self, answer: tuple[dict[str, Any], dict[str, Task]]) -> None:
+        state, self._known = answer
+        super().set_state(state)

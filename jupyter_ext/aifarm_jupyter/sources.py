@@ -11,11 +11,12 @@ import traitlets
 from aifarm.sdk import AIFarmError, Farm, InvalidRequest
 from aifarm.sdk.notebook import REQUIRED, Notebook, Offer
 from aifarm.wire import rest
-from aifarm_jupyter.beside import Latest
+from aifarm_jupyter.beside import QUIET, Latest
 from aifarm_jupyter.fields import LABELS
 
 WHOLE = w.Layout(width="auto")
 INDENTED = w.Layout(margin="0 0 0 9.5em")
+BESIDE = w.Layout(width="auto", margin="0 1em 0 0")
 
 TEMPLATE = """\
 def build_model(cfg):
@@ -56,25 +57,32 @@ class Published(Source):
         self._name = w.Dropdown(description="Package", style=LABELS, layout=WHOLE)
         self._version = w.Dropdown(description="Version", style=LABELS, layout=WHOLE)
         self._nothing = w.HTML()
-        self._declared = Latest(self._ask, self._told)
+        self._listed = Latest(self._list, self._show)
+        self._declared = Latest(self._ask, self._told, quiet=QUIET)
         self._choice = w.VBox([self._name, self._version])
         super().__init__([self._choice, self._nothing])
         self._name.observe(self._named, "value")
         self._version.observe(self._chosen, "value")
 
     def look(self) -> None:
+        self._listed.about(None)
+
+    def _list(self, _: None) -> list[rest.PackageFull] | AIFarmError:
         try:
-            found = self._farm.packages()
+            return self._farm.packages()
         except AIFarmError as error:
-            self._nothing.value = told(str(error))
+            return error
+
+    def _show(self, found: list[rest.PackageFull] | AIFarmError) -> None:
+        if isinstance(found, AIFarmError):
+            self._nothing.value = told(str(found))
             return
         self._packages = by_name(found)
-        before = self._name.value, self._version.value
-        self._name.options = list(self._packages)
-        self._name.value = (
-            before[0] if before[0] in self._packages else next(iter(self._packages), None)
-        )
-        self._named(keep=before[1])
+        name, version = self._name.value, self._version.value
+        with self.hold_trait_notifications():  # new options choose the first, for a moment
+            self._name.options = list(self._packages)
+            self._name.value = name if name in self._packages else next(iter(self._packages), None)
+            self._named(keep=version)
         words = (
             ""
             if found
@@ -87,7 +95,7 @@ class Published(Source):
     def fill(self, value: Mapping[str, Any]) -> None:
         name, version = value.get("name"), value.get("version")
         if name not in self._packages:
-            self.look()
+            self._show(self._list(None))
         if name not in self._packages:
             raise ValueError(f"There is no package {name} on this farm: publish it first.")
         versions = [one.version for one in self._packages[name]]
@@ -122,6 +130,19 @@ class Published(Source):
         self.defaults = defaults
 
 
+class _Choices(w.VBox):
+    """Boxes under a title, and nothing where there are none."""
+
+    def __init__(self, title: str) -> None:
+        head = w.HTML(f"<small>{title}</small>", layout=INDENTED)
+        self._row = w.HBox(layout=w.Layout(flex_flow="row wrap", margin="0 0 0 9.5em"))
+        super().__init__([head, self._row])
+
+    def show(self, boxes: Sequence[w.Checkbox]) -> None:
+        self._row.children = boxes
+        self.layout.display = None if boxes else "none"
+
+
 class Cells(Source):
     """Functions and classes of the notebook that this form is shown in."""
 
@@ -136,9 +157,11 @@ class Cells(Source):
         )
         self._notebook = Notebook([], {})
         self._boxes: dict[str, w.Checkbox] = {}
-        self._parts = w.VBox()
+        self._parts = _Choices("The package's parts")
+        self._more = _Choices("Also take along; what the parts use comes by itself")
         self._problems = w.HTML(layout=INDENTED)
-        super().__init__([self._name, self._version, self._parts, self._problems, self._try])
+        lists = [self._parts, self._more]
+        super().__init__([self._name, self._version, *lists, self._problems, self._try])
         for one in (self._name, self._version, self._try):
             one.observe(self._changed, "value")
 
@@ -147,21 +170,23 @@ class Cells(Source):
             self._notebook = Notebook.running()
             offers = self._notebook.offers()
         except AIFarmError as error:
-            self._parts.children, self._boxes = (), {}
+            self._offer([])
             self._problems.value = told(str(error))
             self.value = {}
             return
-        before = {name: box.value for name, box in self._boxes.items()}
-        self._boxes = {one.name: _choice(one, before) for one in offers}
+        self._offer(offers)
+        self._changed()
+
+    def _offer(self, offers: Sequence[Offer]) -> None:
+        before = self._boxes
+        self._boxes = {one.name: _choice(one, before.get(one.name)) for one in offers}
+        self._parts.show([self._boxes[one.name] for one in offers if one.part])
+        self._more.show([self._boxes[one.name] for one in offers if not one.part])
         for box in self._boxes.values():
             box.observe(self._changed, "value")
-        part = [self._boxes[one.name] for one in offers if one.part]
-        more = [self._boxes[one.name] for one in offers if not one.part]
-        self._parts.children = [
-            *_titled("The package's parts", part),
-            *_titled("Also take along; what the parts use comes by itself", more),
-        ]
-        self._changed()
+        for box in before.values():
+            for widget in (box, box.style):
+                widget.close()
 
     def fill(self, value: Mapping[str, Any]) -> None:
         self.look()
@@ -258,19 +283,12 @@ def _text(label: str, hint: str) -> w.Text:
     )
 
 
-def _choice(offer: Offer, before: Mapping[str, bool]) -> w.Checkbox:
+def _choice(offer: Offer, before: w.Checkbox | None) -> w.Checkbox:
     needed = offer.name in REQUIRED
     return w.Checkbox(
-        value=needed or before.get(offer.name, offer.part),
+        value=needed or (before.value if before else offer.part),
         disabled=needed,
         indent=False,
         description=f"{offer.name} ({offer.kind})",
-        layout=w.Layout(width="auto", margin="0 1em 0 0"),
+        layout=BESIDE,
     )
-
-
-def _titled(title: str, boxes: Sequence[w.Widget]) -> list[w.Widget]:
-    if not boxes:
-        return []
-    row = w.HBox(list(boxes), layout=w.Layout(flex_flow="row wrap", margin="0 0 0 9.5em"))
-    return [w.HTML(f"<small>{title}</small>", layout=INDENTED), row]

@@ -1,13 +1,14 @@
 """Who may do what through a Jupyter server: its log-in, its identity, its authorizer decide."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from integration.jupyter import Jupyter
-from integration.running import RunningServer
+from integration.running import RunningServer, closed_with
 
 PEOPLE = """
 from jupyter_server.auth import Authorizer, IdentityProvider, User
@@ -194,3 +195,33 @@ def test_pages_of_a_list_and_files_are_as_the_farm_gives_them(jupyter: Jupyter) 
         assert head.headers[name] == package.headers[name]
     some = http.get("/models/model/1.0", headers={"Range": "bytes=2-5"})
     assert (some.status_code, some.content) == (206, package.content[2:6])
+
+
+def test_a_token_that_was_renewed_in_its_file_is_used_at_once(
+    farm: RunningServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(farm.token("researcher", "first"))
+    config = f"c.AIFarm.url = {farm.url!r}\nc.AIFarm.token_file = {str(file)!r}\n"
+
+    def renew(before: str, after: str) -> None:
+        token = farm.token("researcher", after)
+        admin = farm.http()
+        (old,) = [
+            one for one in admin.get("/api/v2/tokens").json()["tokens"] if one["name"] == before
+        ]
+        assert admin.delete(f"/api/v2/tokens/{old['id']}").status_code == 204
+        file.write_text(token)
+
+    with Jupyter(tmp_path / "home", config) as jupyter, jupyter.kernel() as kernel:
+        named = "import aifarm\nprint(aifarm.connect().my_token().name)"
+        assert kernel.run(named) == "first\n"
+        renew("first", "second")
+        assert jupyter.http().get("/api/v2/token").json()["name"] == "second"
+        assert kernel.run(named) == "second\n"
+        renew("second", "third")
+        with jupyter.live() as refused:
+            assert closed_with(refused)[0] == 1013
+        assert jupyter.snapshot()["type"] == "snapshot"
+        file.write_text("")
+        assert jupyter.http().get("/api/v2/token").json()["name"] == "third"

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,23 +37,6 @@ def attached(farm: RunningServer, token: str) -> str:
 
 
 # ---------------------------------------------------------------- TLS and proxies
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that signs itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "jupyter.pem", folder / "jupyter.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "1", "-subj", "/CN=jupyter", "-keyout", str(key)),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-out", str(cert)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
 
 
 def test_rest_and_live_feed_work_over_https_on_both_sides(

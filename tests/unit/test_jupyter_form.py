@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import pytest
+from ipywidgets.widgets.widget import _instances
 
 from aifarm.sdk import InvalidRequest, NotFound, Task
 from aifarm.sdk.notebook import Notebook
@@ -262,6 +263,44 @@ def test_what_is_wrong_with_where_the_code_is_stands_there(
     assert made.value == {}
 
 
+def test_looking_again_tells_of_no_package_but_the_chosen_one(farm: FakeFarm) -> None:
+    made = form(farm, value={"name": "digits", "version": "v1"})
+    heard: list[dict[str, Any]] = []
+    made.observe(lambda change: heard.append(change.new), "value")
+    farm.published.append(package("newest", "v1", 4))
+    made._again.click()
+    assert made.value == {"name": "digits", "version": "v1"}
+    assert heard == []
+    farm.published = [package("newest", "v1", 4)]
+    made._again.click()
+    assert heard == [{"name": "newest", "version": "v1"}]
+
+
+async def test_a_farm_that_does_not_answer_keeps_no_kernel_waiting(
+    farm: FakeFarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = threading.Event()
+
+    def packages() -> list[rest.PackageFull]:
+        assert answering.wait(30)
+        return farm.published
+
+    monkeypatch.setattr(farm, "packages", packages)
+    made, chosen = form(farm), asyncio.Event()
+    made.observe(lambda _: chosen.set(), "value")
+    answering.set()  # what blocked here would never come so far
+    await chosen.wait()
+    assert made.value == {"name": "digits", "version": "v2"}
+
+
+def test_typing_and_answers_of_the_farm_leave_no_widgets_behind(farm: FakeFarm) -> None:
+    made = form(farm)
+    before = set(_instances)
+    for text in ("many", "1", "2"):
+        made._inputs["epochs"].value = text
+    assert set(_instances) == before
+
+
 def test_without_a_package_it_says_what_to_do_and_looks_again() -> None:
     farm = FakeFarm()
     made = form(farm)
@@ -372,6 +411,17 @@ def test_the_notebooks_code_is_listed_and_published_before_the_task(farm: FakeFa
 
 
 @pytest.mark.usefixtures("notebook")
+def test_looking_again_keeps_what_was_chosen_and_no_widget_that_it_replaced(
+    farm: FakeFarm,
+) -> None:
+    made = form(farm, value={"name": "mine", "functions": ["build_model", "build_data", "helper"]})
+    before = len(_instances)
+    made._again.click()
+    assert made.value["functions"] == ["build_model", "build_data", "helper"]
+    assert len(_instances) == before
+
+
+@pytest.mark.usefixtures("notebook")
 def test_what_cannot_travel_is_named_where_it_is_chosen(
     farm: FakeFarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,8 +476,7 @@ def test_the_call_to_copy_does_what_the_form_does(value: dict[str, Any]) -> None
 # ---------------------------------------------------------------- asking beside the kernel
 
 
-async def test_an_answer_that_was_overtaken_is_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beside, "QUIET", 0)
+async def test_an_answer_that_was_overtaken_is_never_told() -> None:
     slow, begun, told = threading.Event(), asyncio.Event(), asyncio.Event()
     answers: list[str] = []
     loop = asyncio.get_running_loop()
@@ -453,13 +502,10 @@ async def test_an_answer_that_was_overtaken_is_never_told(monkeypatch: pytest.Mo
     assert answers == ["fast"]
 
 
-async def test_only_the_last_of_what_is_typed_quickly_is_asked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(beside, "QUIET", 0.05)
+async def test_only_the_last_of_what_is_typed_quickly_is_asked() -> None:
     asked: list[int] = []
     told = asyncio.Event()
-    latest: Latest[int, None] = Latest(asked.append, lambda _: told.set())
+    latest: Latest[int, None] = Latest(asked.append, lambda _: told.set(), quiet=0.05)
     for number in range(5):
         latest.about(number)
     await told.wait()
@@ -469,8 +515,7 @@ async def test_only_the_last_of_what_is_typed_quickly_is_asked(
 async def test_the_same_is_asked_again_for_a_while_since_farms_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in {"QUIET": 0, "AGAIN": 0, "TIMES": 3}.items():
-        monkeypatch.setattr(beside, name, value)
+    monkeypatch.setattr(beside, "AGAIN", 0)
     answers: list[int] = []
     enough = asyncio.Event()
 
@@ -479,7 +524,7 @@ async def test_the_same_is_asked_again_for_a_while_since_farms_change(
         if len(answers) == 3:
             enough.set()
 
-    latest: Latest[None, int] = Latest(lambda _: len(answers), tell)
+    latest: Latest[None, int] = Latest(lambda _: len(answers), tell, times=3)
     latest.about(None)
     await enough.wait()
     assert answers == [0, 1, 2]

@@ -25,7 +25,7 @@ export class Farm {
   /**
    * @param {object} options
    * @param {string} options.base the farm's address, with no slash at its end
-   * @param {Record<string, string>} [options.headers] what each request carries
+   * @param {Record<string, string>} [options.headers] what each request carries, read anew by each
    * @param {(url: string, init: RequestInit) => Promise<Response>} [options.fetch] the host's own
    * @param {(url: string) => import("./feed.js").Socket} [options.socket] the host's own
    * @param {boolean} [options.files] whether the browser itself can fetch from `base`
