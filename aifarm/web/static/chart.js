@@ -143,7 +143,7 @@ export class Chart {
       format.number(shown ?? last(plot.data[series]));
     const series = lines.flatMap((line) => {
       const stroke = colour(COLOURS[line.colour % COLOURS.length]);
-      const points = { show: (/** @type {any} */ plot, /** @type {number} */ index) => plot.data[index].length === 1 };
+      const points = { show: (/** @type {any} */ plot, /** @type {number} */ index) => single(plot.data[index]) };
       const main = { label: line.label, stroke, width: 1.5, points, value };
       // What was smoothed stays visible behind.
       const faint = { ...main, stroke: `${stroke}44`, width: 1, class: "af-faint" };
@@ -212,6 +212,13 @@ export class Chart {
 function drawable(column, log) {
   const shown = log ? (/** @type {number} */ y) => y > 0 : (/** @type {number} */ y) => !Number.isNaN(y);
   return column.every(shown) ? column : Array.from(column, (y) => (shown(y) ? y : null));
+}
+
+/** Whether it has one number, of which there is no line. @param {ArrayLike<number | null>} values */
+function single(values) {
+  let found = 0;
+  for (let i = 0; i < values.length && found < 2; i += 1) if (Number.isFinite(values[i])) found += 1;
+  return found === 1;
 }
 
 /** What other charts hear of: where the pointer is, not what is dragged. @param {string} kind */

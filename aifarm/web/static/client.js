@@ -4,7 +4,7 @@ import { fill, h } from "./dom.js";
 import * as format from "./format.js";
 import { historyView } from "./history.js";
 import { note, standing } from "./machines.js";
-import { action, badge, facts, failed } from "./parts.js";
+import { action, badge, facts, failed, label } from "./parts.js";
 
 /**
  * @param {import("./farm.js").Farm} farm @param {string} id @param {AbortSignal} signal
@@ -21,6 +21,16 @@ export function clientView(farm, id, signal, { onopen, admin }) {
     } catch (error) {
       fill(element, failed(/** @type {Error} */ (error), read));
     }
+  }
+
+  /** @param {string} taskId */
+  function link(taskId) {
+    const task = farm.feed.tasks.get(taskId);
+    const open = (/** @type {Event} */ event) => {
+      event.preventDefault();
+      onopen(taskId);
+    };
+    return h("a", { class: "af-link", href: `#/tasks/${taskId}`, onclick: open }, task ? label(task) : format.short(taskId));
   }
 
   /** @param {any} client @param {any[]} events */
@@ -46,12 +56,12 @@ export function clientView(farm, id, signal, { onopen, admin }) {
       ]),
       h("h3", {}, "Tasks now"),
       client.tasks.length
-        ? client.tasks.map((/** @type {any} */ task) => h("p", {}, h("a", { class: "af-link", href: `#/tasks/${task.id}`, onclick: () => onopen(task.id) }, format.short(task.id)), " ", badge(task.status), ` ${format.percent(task.progress)}`))
+        ? client.tasks.map((/** @type {any} */ task) => h("p", {}, link(task.id), " ", badge(task.status), ` ${format.percent(task.progress)}`))
         : h("p", { class: "af-quiet" }, "None."),
       h("h3", {}, "What it used"),
       historyView(farm, id, signal),
       h("h3", {}, "Story"),
-      h("ol", { class: "af-story" }, events.map((event) => h("li", {}, h("time", { datetime: event.at, title: format.time(event.at) }, format.ago(event.at)), h("span", {}, event.message)))),
+      h("ol", { class: "af-story" }, events.map((event) => h("li", {}, h("time", { datetime: event.at, title: format.time(event.at) }, format.ago(event.at)), h("span", {}, event.task_id && [link(event.task_id), ": "], event.message)))),
     );
   }
 

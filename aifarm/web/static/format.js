@@ -38,8 +38,9 @@ export function number(value) {
 export function tick(value) {
   const size = Math.abs(value);
   if (value === 0) return "0";
-  if (size >= 1e6 || size < 1e-3) return value.toExponential(size >= 1e6 ? 1 : 0).replace("e+", "e");
-  return Number(value.toPrecision(4)).toLocaleString("en", { maximumFractionDigits: 6 });
+  const short = Number(value.toPrecision(4)); // 0.1 + 0.2
+  if (size >= 1e6 || size < 1e-3) return short.toExponential().replace("e+", "e");
+  return short.toLocaleString("en", { maximumFractionDigits: 6 });
 }
 
 /** @param {number | null | undefined} seconds */
