@@ -126,9 +126,12 @@ export class Usage {
     const known = this._known.get(key) ?? { client, what, time: [], value: [] };
     this._known.set(key, known);
     for (const [index, at] of time.entries()) {
-      if (known.time.length && at <= known.time[known.time.length - 1]) continue;
-      known.time.push(at);
-      known.value.push(value[index]);
+      const last = known.time.length - 1;
+      if (at < known.time[last]) continue;
+      // When a client was last seen is kept less often than it is heard: the latest counts.
+      const place = at === known.time[last] ? last : last + 1;
+      known.time[place] = at;
+      known.value[place] = value[index];
     }
     if (known.time.length >= MOST) thin(known);
   }
