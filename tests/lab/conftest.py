@@ -32,7 +32,7 @@ FLAGS = (
     "--disable-sync",
 )
 DOOR = Path(aifarm_jupyter.__file__).parent / "labextension"
-PATIENCE = 12_000
+PATIENCE = 90_000
 """Milliseconds for what a busy machine may take long for."""
 
 # What others write into a page's console, and is no fault of ours.

@@ -22,6 +22,13 @@ def used(percent: float) -> wire.Resources:
     return wire.Resources(wire.Cpu(cores=4, usage=40.0), wire.Memory(8192, 1), (gpu,))
 
 
+def drawn(page: Page) -> None:
+    """Returns when charts show what the page knows: at the next frame it is put into them."""
+    page.evaluate(
+        "() => new Promise((on) => requestAnimationFrame(() => requestAnimationFrame(on)))"
+    )
+
+
 def test_a_task_that_ended_meanwhile_is_over_and_its_story_whole(
     server: RunningServer, agent: ScriptedAgent, task: Task, page: Page
 ) -> None:
@@ -94,7 +101,7 @@ def test_curves_of_a_hidden_tab_are_whole_when_it_is_looked_at(
     view.evaluate("element => (element.style.display = 'none')")
     agent.points(77.0, *history(range(10, 20)))
     expect(view.locator("[role=progressbar]").first).to_have_attribute("aria-valuenow", "77")
-    page.evaluate("() => new Promise(requestAnimationFrame)")
+    drawn(page)
     view.evaluate("element => (element.style.display = '')")
     expect(legend).to_contain_text("step19")
 
@@ -111,6 +118,7 @@ def test_points_that_come_while_the_history_is_read_stay(
     expect(legend).to_contain_text("step5")
     late.release()
     expect(view.get_by_role("img", name="early")).to_be_visible()
+    drawn(page)
     expect(legend).to_contain_text("step5")
 
 
