@@ -222,10 +222,16 @@ _subscribe = msgspec.json.Decoder(live.Subscribe)
 
 
 class LiveSocket(FarmSocket):
-    """A reader's connection: one subscription, then a snapshot and everything that changes."""
+    """A reader's connection: one subscription at a time, each with a snapshot and then everything
+    that changes."""
 
     scope = Scope.READ
+    wanted: live.Subscribe
     reading: asyncio.Task[None] | None = None
+
+    def initialize(self, host: Host) -> None:
+        super().initialize(host)
+        self._urgent, self._any_news = asyncio.Event(), asyncio.Event()
 
     def open(self, *args: str, **kwargs: str) -> None:
         super().open()
@@ -233,12 +239,12 @@ class LiveSocket(FarmSocket):
 
     def take(self, message: str) -> None:
         try:
-            wanted = _subscribe.decode(message)
+            self.wanted = _subscribe.decode(message)
         except msgspec.DecodeError as error:
             raise InvalidRequest.of(explain(error, live.Subscribe), "message") from None
-        if self.reading is not None:
-            self.reading.cancel()
-        self.reading = asyncio.ensure_future(self._serve(wanted))
+        self._wake(True)
+        if self.reading is None:
+            self.reading = asyncio.ensure_future(self._serve())
 
     def refuse_message(self, error: FarmError) -> None:
         self.outgoing.send(encode([live.Refused(error_body(error))]))
@@ -249,40 +255,54 @@ class LiveSocket(FarmSocket):
         if self.reading is not None:
             self.reading.cancel()
 
-    async def _serve(self, wanted: live.Subscribe) -> None:
+    def _wake(self, is_urgent: bool) -> None:
+        self._any_news.set()
+        if is_urgent:
+            self._urgent.set()
+
+    async def _serve(self) -> None:
+        before: Mailbox | None = None
         try:
-            await self._read(wanted)
+            while True:
+                before = await self._read(self.wanted, before)
         except (WebSocketClosedError, StreamClosedError):
             pass  # the reader left; on_close follows
         except Exception:
             log.exception("a reader's subscription ended")
             self.close(1011, "internal error")
 
-    async def _read(self, wanted: live.Subscribe) -> None:
-        urgent, any_news = asyncio.Event(), asyncio.Event()
-
-        def wake(is_urgent: bool) -> None:
-            any_news.set()
-            if is_urgent:
-                urgent.set()
-
-        facade = self.host.facade
-        with facade.following(wanted.topics, wake) as mailbox:
+    async def _read(self, wanted: live.Subscribe, before: Mailbox | None) -> Mailbox:
+        """Serves a subscription until there is another. Returns its mailbox: what came to that
+        last belongs to the next one, since no snapshot has points, logs or events."""
+        with self.host.facade.following(wanted.topics, self._wake) as mailbox:
+            if before is not None:
+                named = wanted.since is not None  # the last event, and is sent all after that
+                kept = (
+                    one
+                    for one in before.drain()
+                    if not (named and isinstance(one.message, live.Happened))
+                )
+                await self._send(kept)
             seen = await self._catch_up(mailbox, wanted.since)
-            await self._send_snapshot(mailbox, wanted.since is not None and seen is None)
+            missed = before is not None and before.missed
+            await self._send_snapshot(
+                mailbox, missed or (wanted.since is not None and seen is None)
+            )
             sent = 0.0
             while True:
-                await any_news.wait()
-                if not urgent.is_set():  # the first after a while is sent at once
-                    await _either(urgent, sent + PROGRESS_SECONDS - time.monotonic())
+                await self._any_news.wait()
+                if not self._urgent.is_set():  # the first after a while is sent at once
+                    await _either(self._urgent, sent + PROGRESS_SECONDS - time.monotonic())
                 sent = time.monotonic()
-                urgent.clear()
-                any_news.clear()
+                self._urgent.clear()
+                self._any_news.clear()
                 missed, mailbox.missed = mailbox.missed, False
                 # What comes while this is sent gathers in the mailbox.
                 await self._send(one for one in mailbox.drain() if not _seen(one.message, seen))
                 if missed:
                     await self._send_snapshot(mailbox, missed)
+                if self.wanted is not wanted:
+                    return mailbox
 
     async def _catch_up(self, mailbox: Mailbox, since: int | None) -> int | None:
         """Sends the events that the reader has missed. Returns the number of the last one that it

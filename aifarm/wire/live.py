@@ -16,7 +16,9 @@ Topic = Annotated[str, Meta(pattern=r"^(farm|task:[A-Za-z0-9-]{1,128}|client:.{1
 
 
 class Subscribe(Struct, frozen=True, tag_field="type", tag="subscribe"):
-    """`since`: the last event number seen; events after it come first. None: from now on."""
+    """Takes the place of the subscription before, of which all that came until then is still sent.
+
+    `since`: the last event number seen; events after it come first. None: from now on."""
 
     topics: Annotated[list[Topic], Meta(min_length=1, max_length=1000)]
     since: Natural | None = None

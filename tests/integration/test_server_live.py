@@ -196,6 +196,25 @@ def test_history_and_feed_together_have_every_point(server: RunningServer) -> No
     assert sorted(have.values()) == [float(step) for step in range(201)]
 
 
+def test_nothing_is_lost_where_a_reader_changes_what_it_follows(server: RunningServer) -> None:
+    """As when views open and close beside one that follows a task."""
+    http = server.http()
+    server.publish()
+    task_id = http.post("/api/v2/tasks", json={"name": "model", "version": "1.0"}).json()["id"]
+    topics = [f"task:{task_id}", "client:ws1"]
+    with ScriptedAgent(server) as agent, reading(server) as reader:
+        agent.take()
+        agent.running()
+        reader.subscribe(topics[0])
+        have: list[int] = []
+        for step in range(40):
+            agent.points(1.0, (step, float(step), {"loss": 1.0}))  # the farm has it from here on
+            reader.say({"type": "subscribe", "topics": topics[: 1 + step % 2]})
+        while 39 not in have:
+            have += [step for step, _, _ in reader.hear("points")["points"]]
+    assert have == list(range(40))
+
+
 def _points_of(series: dict[str, Any]) -> Iterator[tuple[int, float]]:
     return zip(series["step"], series["value"], strict=True)
 

@@ -13,13 +13,15 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+import aifarm
 import aifarm_jupyter
-from aifarm import Farm
+from aifarm import Farm, Task
 from aifarm.sdk import connect
 from aifarm.sdk.config import from_farm_file, read_token
-from integration.running import free_port
+from integration.running import RunningServer, free_port
+from integration.scripted import ScriptedAgent
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 FLAGS = (
@@ -169,3 +171,56 @@ def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     lab.start()
     yield lab
     lab.stop()
+
+
+# A farm alone, and a workstation that does what a test says.
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with RunningServer(tmp_path_factory.mktemp("farm"), rate_limit=1_000_000) as running:
+        running.publish()
+        yield running
+
+
+@pytest.fixture
+def farm(server: RunningServer) -> Iterator[Farm]:
+    with aifarm.connect(server.url, server.token("researcher")) as farm:
+        yield farm
+
+
+@pytest.fixture
+def agent(server: RunningServer, request: pytest.FixtureRequest) -> Iterator[ScriptedAgent]:
+    """A workstation of the test's own: a farm keeps a sample of each now and then, not always."""
+    with ScriptedAgent(server, f"ws{abs(hash(request.node.name)) % 10_000}") as agent:
+        yield agent
+
+
+@pytest.fixture
+def task(farm: Farm, agent: ScriptedAgent) -> Iterator[Task]:
+    """One that runs."""
+    task = farm.submit("model", title="Seen whole")
+    agent.take()
+    agent.running()
+    yield task
+    task.refresh()
+    if not task.done:
+        agent.end()
+
+
+def history(steps: range, since: float = 0.0) -> list[tuple[int, float, dict[str, float]]]:
+    """Ten points a second, with a spike at step 1234."""
+    return [
+        (step, since + step / 10, {"loss": 99.0 if step == 1234 else 1 / (1 + step)})
+        for step in steps
+    ]
+
+
+def shown(page: Page, server: RunningServer, task: Task) -> Locator:
+    """The task's view in the dashboard, logged in."""
+    page.goto(f"{server.url}/#/tasks/{task.id}")
+    page.get_by_label("Token").fill(server.token("researcher"))
+    page.get_by_role("button", name="Log in").click()
+    view = page.locator(".af-task")
+    expect(view.get_by_role("heading", name=task.info.title)).to_be_visible()
+    return view

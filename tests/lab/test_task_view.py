@@ -3,71 +3,19 @@ waits. A scripted workstation says what happens."""
 
 import re
 import time
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Locator, Page, Request, expect
 
-import aifarm
 from aifarm import Farm, Task
 from aifarm.wire import agent as wire
 from integration.running import RunningServer
 from integration.scripted import ScriptedAgent
-from lab.conftest import PATIENCE
+from lab.conftest import PATIENCE, history, shown
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with RunningServer(tmp_path_factory.mktemp("farm"), rate_limit=1_000_000) as running:
-        running.publish()
-        yield running
-
-
-@pytest.fixture
-def farm(server: RunningServer) -> Iterator[Farm]:
-    with aifarm.connect(server.url, server.token("researcher")) as farm:
-        yield farm
-
-
-@pytest.fixture
-def agent(server: RunningServer, request: pytest.FixtureRequest) -> Iterator[ScriptedAgent]:
-    """A workstation of the test's own: a farm keeps a sample of each now and then, not always."""
-    with ScriptedAgent(server, f"ws{abs(hash(request.node.name)) % 10_000}") as agent:
-        yield agent
-
-
-@pytest.fixture
-def task(farm: Farm, agent: ScriptedAgent) -> Iterator[Task]:
-    """One that runs."""
-    task = farm.submit("model", title="Seen whole")
-    agent.take()
-    agent.running()
-    yield task
-    task.refresh()
-    if not task.done:
-        agent.end()
-
-
-def history(steps: range, since: float = 0.0) -> list[tuple[int, float, dict[str, float]]]:
-    """Ten points a second, with a spike at step 1234."""
-    return [
-        (step, since + step / 10, {"loss": 99.0 if step == 1234 else 1 / (1 + step)})
-        for step in steps
-    ]
-
-
-def shown(page: Page, server: RunningServer, task: Task) -> Locator:
-    """The task's view in the dashboard, logged in."""
-    page.goto(f"{server.url}/#/tasks/{task.id}")
-    page.get_by_label("Token").fill(server.token("researcher"))
-    page.get_by_role("button", name="Log in").click()
-    view = page.locator(".af-task")
-    expect(view.get_by_role("heading", name=task.info.title)).to_be_visible()
-    return view
 
 
 def drag(page: Page, chart: Locator, start: float, end: float) -> None:
@@ -142,7 +90,7 @@ def test_how_busy_the_machine_is_stands_on_the_same_axis(
     note: str,
 ) -> None:
     now = time.time()
-    agent.points(10.0, *history(range(600), now - 59))
+    agent.points(10.0, *history(range(600), now - 45))
     view = shown(page, server, task)
     expect(view.get_by_role("img", name="loss")).to_be_visible()
     gpu = wire.Gpu(0, "GPU", wire.Memory(4096, 1000), utilization=measured)
@@ -163,7 +111,7 @@ def test_tasks_are_compared_in_the_same_charts(
     other = farm.submit("model", title="The other")
     agent.take()
     agent.running()
-    agent.points(100.0, *history(range(10)))
+    agent.points(100.0, *history(range(10)), (10, 1.0, {"accuracy": 0.5}))
     agent.end()
     task = farm.submit("model", title="This one")
     agent.take()
@@ -181,8 +129,10 @@ def test_tasks_are_compared_in_the_same_charts(
     field.press("Enter")
     expect(legend).to_contain_text(f"The other {other.id[:8]}")
     expect(legend).to_contain_text(f"This one {task.id[:8]}")
+    expect(view.get_by_role("img", name="accuracy")).to_be_visible()
     view.get_by_role("button", name="No longer compare").click()
     expect(legend).not_to_contain_text("The other")
+    expect(view.get_by_role("img", name="accuracy")).to_have_count(0)
     agent.end()
 
 

@@ -64,9 +64,15 @@ export class Chart {
     signal.addEventListener("abort", () => {
       resized.disconnect();
       themed.disconnect();
-      this._plot?.destroy();
-      this._plot = null;
+      this.remove();
     });
+  }
+
+  /** Takes it off the page. */
+  remove() {
+    this._plot?.destroy();
+    this._plot = null;
+    this.element.remove();
   }
 
   /** @param {Line[]} lines */
@@ -198,9 +204,10 @@ export class Chart {
   }
 
   _resize() {
-    if (!this._plot) return this.redraw();
-    if (this.element.clientWidth && this.element.clientWidth !== this._plot.width)
-      this._plot.setSize({ width: this.element.clientWidth, height: this.height });
+    const width = this.element.clientWidth;
+    if (!width) return; // hidden, as a tab of Lab that is not looked at: what comes meanwhile is drawn later
+    if (this._plot && this._plot.width !== width) this._plot.setSize({ width, height: this.height });
+    this.redraw();
   }
 }
 

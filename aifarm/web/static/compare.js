@@ -2,10 +2,10 @@
 
 import { Chart } from "./chart.js";
 import { flat, shown } from "./columns.js";
-import { Curve } from "./curve.js";
-import { fill, h } from "./dom.js";
+import { coalesced, fill, h } from "./dom.js";
 import * as format from "./format.js";
 import { empty, failed, label } from "./parts.js";
+import { Track } from "./track.js";
 
 const POINTS = 500;
 
@@ -17,41 +17,38 @@ const POINTS = 500;
  */
 export function compareView(farm, tasks, signal, onclose) {
   const look = { log: false, smooth: 0 };
-  /** @type {Map<string, {chart: Chart, curves: Map<string, Curve>}>} by metric, then task */
-  const metrics = new Map();
+  const tracks = tasks.map((task) => new Track(farm, task.id, `${label(task)} ${format.short(task.id)}`, POINTS));
+  /** @type {Map<string, Chart>} by metric */
+  const charts = new Map();
   const grid = h("div", { class: "af-charts" }, h("p", { class: "af-quiet" }, "Loading…"));
 
-  /** @param {string} name */
-  function metric(name) {
-    let found = metrics.get(name);
-    if (!found) {
-      found = { chart: new Chart({ ...look, signal, title: name }), curves: new Map() };
-      if (!metrics.size) fill(grid);
-      metrics.set(name, found);
-      grid.append(found.chart.element);
-    }
-    return found;
-  }
-
-  function draw() {
-    for (const { chart, curves } of metrics.values())
+  const draw = coalesced(() => {
+    const names = [...new Set(tracks.flatMap((track) => [...track.whole.keys()]))];
+    if (!names.length) return fill(grid, empty("None of them has metrics yet."));
+    if (!charts.size) fill(grid);
+    for (const name of names) {
+      let chart = charts.get(name);
+      if (!chart) {
+        chart = new Chart({ ...look, signal, title: name });
+        charts.set(name, chart);
+        grid.append(chart.element);
+      }
       chart.show(
-        tasks.flatMap((task, colour) => {
-          const curve = curves.get(task.id);
-          return curve ? [{ label: `${label(task)} ${format.short(task.id)}`, colour, curve }] : [];
+        tracks.flatMap((track, colour) => {
+          const curve = track.curve(name);
+          return curve ? [{ label: track.name, colour, curve }] : [];
         }),
       );
-  }
+    }
+  });
 
   async function load() {
     try {
-      const histories = await Promise.all(tasks.map((task) => farm.get(`/tasks/${task.id}/metrics`, { points: POINTS })));
-      if (signal.aborted) return;
-      for (const [index, history] of histories.entries())
-        for (const series of history.series) metric(series.name).curves.set(tasks[index].id, Curve.of(series));
-      if (metrics.size) draw();
-      else fill(grid, empty("None of them has metrics yet."));
+      await Promise.all(tracks.map((track) => track.load()));
+      if (!signal.aborted) draw();
     } catch (error) {
+      for (const chart of charts.values()) chart.remove();
+      charts.clear();
       fill(grid, failed(/** @type {Error} */ (error), load));
     }
   }
@@ -60,16 +57,18 @@ export function compareView(farm, tasks, signal, onclose) {
     "points",
     (event) => {
       const told = /** @type {CustomEvent} */ (event).detail;
-      if (!tasks.some((task) => task.id === told.task_id)) return;
-      if (told.gap) return load();
-      for (const [step, time, values] of told.points)
-        for (const [name, value] of Object.entries(values)) {
-          const { curves } = metric(name);
-          if (!curves.has(told.task_id)) curves.set(told.task_id, new Curve(name));
-          curves.get(told.task_id)?.add(step, time, value);
-        }
+      const track = tracks.find((one) => one.id === told.task_id);
+      if (!track) return;
+      if (told.gap) return void load();
+      track.add(told.points);
       draw();
     },
+    { signal },
+  );
+  farm.feed.addEventListener(
+    "joined",
+    // Before it was followed, or without the farm, there may be points that nobody told of.
+    (event) => tracks.some((track) => /** @type {CustomEvent} */ (event).detail.has(`task:${track.id}`)) && load(),
     { signal },
   );
   for (const task of tasks) if (!format.FINAL.has(task.status)) farm.feed.follow(`task:${task.id}`, signal);
@@ -78,7 +77,7 @@ export function compareView(farm, tasks, signal, onclose) {
   /** @param {Partial<typeof look>} change */
   const set = (change) => {
     Object.assign(look, change);
-    for (const { chart } of metrics.values()) chart.set(change);
+    for (const chart of charts.values()) chart.set(change);
   };
   return h(
     "section",

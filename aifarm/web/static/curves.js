@@ -1,86 +1,14 @@
 /** The curves of a task, those of the tasks it is compared with, and how busy its machines were. */
 
 import { Chart, COLOURS } from "./chart.js";
-import { Curve } from "./curve.js";
 import { coalesced, fill, h } from "./dom.js";
 import * as format from "./format.js";
 import { download, empty, failed, label } from "./parts.js";
+import { Track } from "./track.js";
 import { Usage } from "./usage.js";
-
-/** Points of each curve that are asked for: about as many as a chart has pixels. */
-const POINTS = 1000;
 
 /** Tasks to choose from for a comparison. */
 const OFFERED = 50;
-
-/** The curves of one task: whole, and finer in the range that is looked at. */
-class Track {
-  /** @param {import("./farm.js").Farm} farm @param {string} id @param {string} name */
-  constructor(farm, id, name) {
-    this.farm = farm;
-    this.id = id;
-    this.name = name;
-    /** @type {Map<string, Curve>} */
-    this.whole = new Map();
-    /** @type {Map<string, Curve>} */
-    this.detail = new Map();
-    /** The moment of its first point. @type {number | null} */
-    this.origin = null;
-    /** @type {[number, number] | null} the steps of `detail` */
-    this.steps = null;
-    this._asked = 0;
-  }
-
-  async load() {
-    const history = await this.farm.get(`/tasks/${this.id}/metrics`, { points: POINTS });
-    this.whole = new Map(history.series.map((/** @type {any} */ series) => [series.name, Curve.of(series)]));
-    this._begin();
-  }
-
-  /** The curve with the most points: the one to count by. @returns {Curve | undefined} */
-  get longest() {
-    return [...this.whole.values()].reduce((best, one) => (one.length > (best?.length ?? -1) ? one : best), /** @type {Curve | undefined} */ (undefined));
-  }
-
-  /** Reads a range as finely as the whole; null is the whole again. @param {import("./chart.js").Range} range @param {import("./chart.js").X} x */
-  async zoom(range, x) {
-    const asked = ++this._asked;
-    const along = this.longest;
-    if (!range || !along) {
-      this.steps = null;
-      return;
-    }
-    const [first, last] = along.steps(x, ...range);
-    const part = { points: POINTS, first_step: Math.max(0, Math.floor(first)), last_step: Math.ceil(last) };
-    const history = await this.farm.get(`/tasks/${this.id}/metrics`, part);
-    if (asked !== this._asked) return;
-    this.steps = [first, last];
-    this.detail = new Map(history.series.map((/** @type {any} */ series) => [series.name, Curve.of(series)]));
-    this._begin();
-  }
-
-  /** @param {[number, number, Record<string, number | null>][]} points */
-  add(points) {
-    for (const [step, time, values] of points)
-      for (const [name, value] of Object.entries(values)) {
-        const curve = this.whole.get(name) ?? new Curve(name);
-        this.whole.set(name, curve);
-        curve.origin = this.origin ??= time;
-        curve.add(step, time, value);
-        if (this.steps && step <= this.steps[1]) this.detail.get(name)?.add(step, time, value);
-      }
-  }
-
-  /** What is drawn of a metric. @param {string} name */
-  curve(name) {
-    return (this.steps && this.detail.get(name)) ?? this.whole.get(name);
-  }
-
-  _begin() {
-    this.origin = this.longest?.time[0] ?? null;
-    for (const curve of [...this.whole.values(), ...this.detail.values()]) curve.origin = this.origin;
-  }
-}
 
 /**
  * @param {import("./farm.js").Farm} farm @param {import("./types").Task} task @param {AbortSignal} signal
@@ -113,6 +41,11 @@ export function curvesView(farm, task, signal, compare = []) {
 
   const draw = coalesced(() => {
     const names = [...new Set(tracks.flatMap((track) => [...track.whole.keys()]))];
+    for (const [name, shown] of charts)
+      if (!names.includes(name)) {
+        shown.remove(); // of a task that is no longer compared
+        charts.delete(name);
+      }
     if (!names.length) return fill(grid, nothing(task));
     if (!charts.size) fill(grid);
     for (const [index, name] of names.entries()) {
@@ -141,7 +74,7 @@ export function curvesView(farm, task, signal, compare = []) {
     fill(note, words);
     if (!curves.some((curve) => curve.length)) return;
     if (use?.title !== title) {
-      use?.element.remove();
+      use?.remove();
       use = chart({ title, log: false, smooth: 0, y: [0, 100] });
       grid.append(use.element);
     }
@@ -155,6 +88,7 @@ export function curvesView(farm, task, signal, compare = []) {
       await mine.load();
       draw();
     } catch (error) {
+      for (const one of [...charts.values(), use]) one?.remove();
       charts.clear();
       use = null;
       fill(grid, failed(/** @type {Error} */ (error), load));
@@ -226,7 +160,7 @@ export function curvesView(farm, task, signal, compare = []) {
         const track = new Track(farm, other.id, `${label(other)} ${format.short(other.id)}`);
         await track.load();
         await track.zoom(range, look.x);
-        if (tracks.some((one) => one.id === track.id)) return;
+        if (signal.aborted || tracks.some((one) => one.id === track.id)) return;
         tracks.push(track);
         farm.feed.follow(`task:${other.id}`, signal);
         drawOthers();
@@ -269,7 +203,9 @@ export function curvesView(farm, task, signal, compare = []) {
     "joined",
     (event) => {
       // Before it was followed, or without the farm, there may be points that nobody told of.
-      for (const track of tracks) if (/** @type {CustomEvent} */ (event).detail.has(`task:${track.id}`)) told(track.load()).then(draw);
+      const joined = /** @type {CustomEvent} */ (event).detail;
+      for (const track of tracks) if (joined.has(`task:${track.id}`)) told(track.load()).then(draw);
+      if (joined.has(`task:${task.id}`)) usage.load();
     },
     { signal },
   );

@@ -5,6 +5,10 @@
 
 import { Farm } from "./farm.js";
 
+/** Milliseconds that a request may take: a kernel that runs a cell hears of none. */
+const PATIENCE = 30_000;
+const SILENT = JSON.stringify({ error: { code: "UNREACHABLE", message: "The kernel does not answer; it may be busy." } });
+
 /**
  * @typedef {object} Model a widget's
  * @property {(message: any) => void} send
@@ -28,10 +32,13 @@ export function kernelFarm(model, signal) {
   const fetch = (path, { method, body }) =>
     new Promise((resolve) => {
       const id = fresh();
-      waiting.set(id, ({ status, text }) => {
+      const answered = (/** @type {{status: number, text: string}} */ { status, text }) => {
+        clearTimeout(silent);
         waiting.delete(id);
         resolve(new Response(status === 204 ? null : text, { status }));
-      });
+      };
+      const silent = window.setTimeout(() => answered({ status: 504, text: SILENT }), PATIENCE);
+      waiting.set(id, answered);
       model.send({ type: "ask", id, method, path, body });
     });
 

@@ -127,6 +127,17 @@ export function logView(farm, task, signal) {
     reading = false;
   }
 
+  /** Reads what came while nobody told of it: of this attempt, or of a later one. */
+  async function catchUp() {
+    if (chosen === null && attempt) {
+      const mine = started;
+      const latest = await farm.get(`/tasks/${task.id}/logs`, { rank, tail: 1 }).catch(() => null);
+      if (mine !== started || signal.aborted) return;
+      if (latest && latest.attempt > attempt) return clear();
+    }
+    read();
+  }
+
   /** @param {string[]} texts */
   function append(texts) {
     const fresh = texts.map(made);
@@ -249,7 +260,7 @@ export function logView(farm, task, signal) {
     },
     { signal },
   );
-  farm.feed.addEventListener("joined", (event) => /** @type {CustomEvent} */ (event).detail.has(`task:${task.id}`) && read(), { signal });
+  farm.feed.addEventListener("joined", (event) => /** @type {CustomEvent} */ (event).detail.has(`task:${task.id}`) && catchUp(), { signal });
 
   const select = (/** @type {string} */ words, /** @type {[string, string][]} */ options, /** @type {(value: string) => void} */ onchange) =>
     h("select", { class: "af-input", "aria-label": words, title: words, onchange: (/** @type {any} */ event) => onchange(event.target.value) }, options.map(([value, shown]) => h("option", { value }, shown)));

@@ -24,15 +24,21 @@ export function taskView(farm, id, signal, { onretry = () => {}, compare = [] } 
   let offered = "";
 
   async function open() {
+    /** @type {import("./types").Task} */
+    let found;
     try {
-      task = await farm.get(`/tasks/${encodeURIComponent(id)}`);
+      found = await farm.get(`/tasks/${encodeURIComponent(id)}`);
     } catch (error) {
+      if (task || signal.aborted) return;
       fill(element, failed(/** @type {Error} */ (error), open));
+      // What was out of reach is not by then: a farm, or the kernel on the way to it.
+      if (/** @type {any} */ (error).status !== 404) farm.feed.addEventListener("snapshot", open, { signal, once: true });
       return;
     }
-    if (signal.aborted || !task) return;
+    if (signal.aborted || task) return;
+    task = found;
     draw();
-    fill(element, h("header", {}, title, progress, status, buttons), whyView(farm, task, signal), tabs(farm, task, signal, compare));
+    fill(element, h("header", {}, title, progress, status, buttons), whyView(farm, task, signal), tabs(farm, () => task ?? found, signal, compare));
   }
 
   function draw() {
@@ -62,8 +68,11 @@ export function taskView(farm, id, signal, { onretry = () => {}, compare = [] } 
   farm.feed.addEventListener(
     "snapshot",
     () => {
-      task = task && (farm.feed.tasks.get(id) ?? task);
+      if (!task) return;
+      task = farm.feed.tasks.get(id) ?? task;
       redraw();
+      // A server that has begun anew knows of few tasks that are over: this one may be by now.
+      if (!farm.feed.tasks.has(id) && !format.FINAL.has(task.status)) farm.get(`/tasks/${id}`).then((found) => farm.feed.learn(found), () => {});
     },
     { signal },
   );
@@ -123,20 +132,20 @@ function actions(farm, task, onretry) {
 }
 
 /**
- * @param {import("./farm.js").Farm} farm @param {import("./types").Task} task @param {AbortSignal} signal
- * @param {string[]} compare
+ * @param {import("./farm.js").Farm} farm @param {() => import("./types").Task} now the task as it is
+ * @param {AbortSignal} signal @param {string[]} compare
  */
-function tabs(farm, task, signal, compare) {
-  const now = () => farm.feed.tasks.get(task.id) ?? task;
+function tabs(farm, now, signal, compare) {
+  const { id } = now();
   /** @type {Record<string, (life: AbortSignal) => any>} */
   const panes = {
     Curves: (life) => curvesView(farm, now(), life, compare),
     Log: (life) => logView(farm, now(), life),
-    Checkpoints: () => listed(async (again) => [await checkpointsView(farm, now(), again), await outputsView(farm, task)]),
-    Story: (life) => storyView(farm, task, life),
+    Checkpoints: () => listed(async (again) => [await checkpointsView(farm, now(), again), await outputsView(farm, now())]),
+    Story: (life) => storyView(farm, id, life),
     Details: () => details(now()),
   };
-  const pane = h("div", { class: "af-pane", role: "tabpanel", id: `af-pane-${task.id}` });
+  const pane = h("div", { class: "af-pane", role: "tabpanel", id: `af-pane-${id}` });
   const list = h("div", { class: "af-tabs", role: "tablist" });
   const names = Object.keys(panes);
   /** @type {AbortController | null} */
@@ -188,22 +197,30 @@ function listed(make) {
   return place;
 }
 
-/** @param {import("./farm.js").Farm} farm @param {import("./types").Task} task @param {AbortSignal} signal */
-function storyView(farm, task, signal) {
+/** @param {import("./farm.js").Farm} farm @param {string} id of the task @param {AbortSignal} signal */
+function storyView(farm, id, signal) {
   const list = h("ol", { class: "af-story" });
+  /** @type {Map<number, any>} events by their ids */
+  const known = new Map();
+  /** The last one that was read: of those that were heard some may be missing before it. */
   let last = 0;
-  /** @param {any} event */
-  const tell = (event) => {
-    if (event.id <= last) return;
-    last = event.id;
-    list.append(h("li", {}, h("time", { datetime: event.at, title: format.time(event.at) }, format.ago(event.at)), h("span", {}, event.message)));
-  };
-  const read = async () => {
-    const { events } = await farm.get(`/tasks/${task.id}/events`, { after: last });
-    for (const event of events) tell(event);
+
+  /** @param {any[]} events */
+  function tell(events) {
+    for (const event of events) known.set(event.id, event);
+    const inOrder = [...known.values()].sort((one, other) => one.id - other.id);
+    fill(list, inOrder.map(({ at, message }) => h("li", {}, h("time", { datetime: at, title: format.time(at) }, format.ago(at)), h("span", {}, message))));
+  }
+
+  async function read() {
+    const { events, next } = await farm.get(`/tasks/${id}/events`, { after: last });
+    last = next;
+    tell(events);
     return list;
-  };
-  farm.feed.addEventListener("event", (event) => /** @type {CustomEvent} */ (event).detail.task_id === task.id && tell(/** @type {CustomEvent} */ (event).detail), { signal });
+  }
+
+  farm.feed.addEventListener("event", (event) => /** @type {CustomEvent} */ (event).detail.task_id === id && tell([/** @type {CustomEvent} */ (event).detail]), { signal });
+  farm.feed.addEventListener("joined", (event) => /** @type {CustomEvent} */ (event).detail.has(`task:${id}`) && read().catch(() => {}), { signal });
   return listed(read);
 }
 

@@ -27,8 +27,9 @@ export function whyView(farm, task, signal) {
     if (waits && !signal.aborted) timer = window.setTimeout(read, AGAIN);
   }
 
-  /** @param {import("./types").Task} now */
+  /** @param {import("./types").Task | undefined} now */
   function show(now) {
+    if (!now) return;
     const did = waits;
     waits = now.status === "pending" && now.desired === "running";
     place.hidden = !waits;
@@ -37,7 +38,7 @@ export function whyView(farm, task, signal) {
   }
 
   farm.feed.addEventListener("task", (event) => /** @type {CustomEvent} */ (event).detail.id === task.id && show(/** @type {CustomEvent} */ (event).detail), { signal });
-  farm.feed.addEventListener("snapshot", () => show(farm.feed.tasks.get(task.id) ?? task), { signal });
+  farm.feed.addEventListener("snapshot", () => show(farm.feed.tasks.get(task.id)), { signal });
   signal.addEventListener("abort", () => clearTimeout(timer));
   show(task);
   return place;
