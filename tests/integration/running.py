@@ -17,6 +17,29 @@ from aifarm.packages import pack_source
 
 MODEL = "def build_model(cfg): ...\ndef build_data(cfg): ...\n"
 
+# An epoch takes an eighth of a second.
+SLOW_MODEL = """
+import time
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+defaults = {"width": 2}
+
+
+def build_model(cfg):
+    return nn.Linear(4, cfg["width"])
+
+
+def build_data(cfg):
+    class Slow(TensorDataset):
+        def __getitem__(self, index):
+            time.sleep(0.002)
+            return super().__getitem__(index)
+
+    return Slow(torch.randn(64, 4), torch.randint(0, 2, (64,)))
+"""
+
 
 def free_port() -> int:
     with socket.socket() as probe:

@@ -11,28 +11,9 @@ from aifarm import Farm
 from aifarm.sdk import connect
 from aifarm.sdk.config import from_farm_file, read_token
 from integration.jupyter import Jupyter
+from integration.running import SLOW_MODEL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-
-MODEL = """
-import time
-import torch
-from torch import nn
-from torch.utils.data import TensorDataset
-
-
-def build_model(cfg):
-    return nn.Linear(4, 2)
-
-
-def build_data(cfg):
-    class Slow(TensorDataset):
-        def __getitem__(self, index):
-            time.sleep(0.002)
-            return super().__getitem__(index)
-
-    return Slow(torch.randn(64, 4), torch.randint(0, 2, (64,)))
-"""
 
 
 @pytest.fixture
@@ -67,7 +48,7 @@ def test_two_jupyters_share_a_farm_and_the_second_takes_over_what_trains(
         second = stack.enter_context(Jupyter(home))
         url = second.until("following")["url"]
         with farm_of(home) as farm:
-            package = farm.publish(MODEL, name="lasting")
+            package = farm.publish(SLOW_MODEL, name="lasting")
             task = farm.submit(package=package, epochs=100_000)
             next(seen for seen in task.watch() if seen.progress)
             before = task.info.attempt

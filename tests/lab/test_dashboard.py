@@ -10,34 +10,13 @@ from playwright.sync_api import Locator, Page, expect
 from aifarm import Farm, Task
 from aifarm.local.farm import LocalFarm
 from aifarm.sdk.config import read_token
+from integration.running import SLOW_MODEL
 from lab.axe import serious
 from lab.conftest import PATIENCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 expect.set_options(timeout=PATIENCE)
-
-MODEL = """
-import time
-import torch
-from torch import nn
-from torch.utils.data import TensorDataset
-
-defaults = {"width": 2}
-
-
-def build_model(cfg):
-    return nn.Linear(4, cfg["width"])
-
-
-def build_data(cfg):
-    class Slow(TensorDataset):
-        def __getitem__(self, index):
-            time.sleep(0.002)
-            return super().__getitem__(index)
-
-    return Slow(torch.randn(64, 4), torch.randint(0, 2, (64,)))
-"""
 
 VIEWS = ("tasks", "queue", "clients", "packages", "data", "tokens", "health")
 
@@ -57,7 +36,7 @@ def farm(local: LocalFarm) -> Iterator[Farm]:
 @pytest.fixture
 def task(farm: Farm) -> Iterator[Task]:
     """One that trains until it is stopped, of the farm's first administrator."""
-    package = farm.publish(MODEL, name="slow")
+    package = farm.publish(SLOW_MODEL, name="slow")
     task = farm.submit(package=package, epochs=5000, title="Seen in a browser")
     next(seen for seen in task.watch() if seen.progress)
     yield task
@@ -202,8 +181,8 @@ def bearer(token: str) -> dict[str, str]:
 def test_a_package_says_what_it_declares_and_is_deleted(
     local: LocalFarm, farm: Farm, page: Page
 ) -> None:
-    farm.publish(MODEL, name="unused", version="1")
-    farm.publish(f"{MODEL}\n# again", name="unused", version="2")
+    farm.publish(SLOW_MODEL, name="unused", version="1")
+    farm.publish(f"{SLOW_MODEL}\n# again", name="unused", version="2")
     enter(page, local, "#/packages")
     page.get_by_role("row", name=re.compile("^unused")).get_by_role("link", name="2").click()
     expect(page).to_have_title("unused 2 · Packages · AI Farm")
@@ -258,7 +237,7 @@ def test_every_view_can_be_read_by_everybody_on_any_screen(
 
 
 def test_a_farm_where_nothing_runs_says_why(local: LocalFarm, farm: Farm, page: Page) -> None:
-    package = farm.publish(MODEL, name="slow")
+    package = farm.publish(SLOW_MODEL, name="slow")
     task = farm.submit(package=package, min_cpu_cores=1000, title="Too large")
     enter(page, local, "#/health")
     expect(page.get_by_text("The server is ready.")).to_be_visible()

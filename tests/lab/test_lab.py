@@ -5,29 +5,10 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from integration.running import SLOW_MODEL
 from lab.conftest import PATIENCE, Lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-
-MODEL = """
-import time
-import torch
-from torch import nn
-from torch.utils.data import TensorDataset
-
-
-def build_model(cfg):
-    return nn.Linear(4, 2)
-
-
-def build_data(cfg):
-    class Slow(TensorDataset):
-        def __getitem__(self, index):
-            time.sleep(0.002)
-            return super().__getitem__(index)
-
-    return Slow(torch.randn(64, 4), torch.randint(0, 2, (64,)))
-"""
 
 expect.set_options(timeout=PATIENCE)
 
@@ -46,7 +27,7 @@ def run_all(page: Page) -> None:
 
 def test_the_panel_shows_the_machines_and_opens_a_task(lab: Lab, page: Page) -> None:
     with lab.connect() as farm:
-        package = farm.publish(MODEL, name="slow")
+        package = farm.publish(SLOW_MODEL, name="slow")
         task = farm.submit(package=package, epochs=1000, title="Seen in the panel")
         page.goto(f"{lab.url}/lab?token={lab.token}&reset")
         page.click("[data-id=aifarm-panel]")
@@ -64,7 +45,7 @@ def test_a_task_is_watched_and_held_while_its_kernel_is_busy_and_gone(lab: Lab, 
     lab.notebook(
         "watch.ipynb",
         "import aifarm, time\nfrom aifarm_jupyter import TaskMonitor\nfarm = aifarm.connect()",
-        f"package = farm.publish({MODEL!r}, name='watched')\n"
+        f"package = farm.publish({SLOW_MODEL!r}, name='watched')\n"
         "task = farm.submit(package=package, epochs=2000, title='Watched')\nTaskMonitor(task)",
         "time.sleep(600)",
     )
@@ -91,7 +72,7 @@ def test_a_task_is_watched_and_held_while_its_kernel_is_busy_and_gone(lab: Lab, 
 
 def test_a_form_says_what_is_wrong_at_its_field_and_submits(lab: Lab, page: Page) -> None:
     with lab.connect() as farm:
-        farm.publish(MODEL, name="formed")
+        farm.publish(SLOW_MODEL, name="formed")
     lab.notebook(
         "form.ipynb",
         "import aifarm\nfrom aifarm_jupyter import SubmitForm\nSubmitForm(aifarm.connect())",
@@ -114,7 +95,7 @@ def test_a_form_says_what_is_wrong_at_its_field_and_submits(lab: Lab, page: Page
 
 def test_a_restart_of_jupyter_takes_up_what_trains(lab: Lab, page: Page) -> None:
     with lab.connect() as farm:
-        package = farm.publish(MODEL, name="lasting")
+        package = farm.publish(SLOW_MODEL, name="lasting")
         task = farm.submit(package=package, epochs=100_000, title="Lasting")
         next(seen for seen in task.watch() if seen.progress)
         before = task.info.attempt
