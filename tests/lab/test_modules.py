@@ -144,3 +144,31 @@ def test_how_busy_machines_were_is_thinned_and_aligned_once_a_second(modules: Pa
     assert again
     modules.clock.run_for(1000)
     assert do(modules, "later()") == [asked + 1, 90_010]
+
+
+def test_an_axis_names_its_ticks_as_they_are(modules: Page) -> None:
+    ticks = [0, 0.00025, 0.00075, 0.1 + 0.2, 1500, 1_250_000]
+    names = modules.evaluate(
+        "async (ticks) => ticks.map((await import('/static/format.js')).tick)", ticks
+    )
+    assert names == ["0", "2.5e-4", "7.5e-4", "0.3", "1,500", "1.25e6"]
+
+
+def test_time_left_is_that_of_the_present_pace(modules: Page) -> None:
+    def left(**task: Any) -> float | None:
+        seen = {"id": "1", "status": "running", "attempt": 1, "from_checkpoint": None}
+        began = {"started_at": "2099-12-31T23:50:00Z"}  # 600 s ago
+        found: float | None = modules.evaluate(
+            "async (task) => (await import('/static/format.js')).remaining(task)",
+            {**seen, **began, **task},
+        )
+        return found
+
+    assert left(progress=10) == pytest.approx(5400)
+    modules.clock.run_for(20_000)
+    assert left(progress=20) == pytest.approx(160)  # it had waited before
+    assert left(progress=20, status="paused") is None
+    assert left(progress=20, attempt=2) is None  # nobody knows its pace yet
+    modules.clock.run_for(10_000)
+    assert left(progress=30, attempt=2) == pytest.approx(70)
+    assert left(id="2", progress=50, from_checkpoint="c") is None
