@@ -260,6 +260,7 @@ async def test_a_package_that_does_not_import_is_invalid(agent, server):
     assert "no_such_module" in rank.results[0].message
 
 
+@pytest.mark.slow
 async def test_a_worker_that_does_not_stop_is_ended_with_its_children(agent, server, package):
     do = (
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import psutil
+import pytest
 import torch
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -29,6 +30,7 @@ def port_taken() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_the_demo_trains_two_tasks_and_leaves_nothing_but_the_weights(tmp_path: Path) -> None:
     copy = tmp_path / "a copy of it"
     shutil.copytree(EXAMPLES, copy / "examples")

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from websockets.sync.client import ClientConnection
 
 from aifarm.wire.agent import Cpu, Gpu, Memory, Resources
@@ -219,6 +220,7 @@ def _points_of(series: dict[str, Any]) -> Iterator[tuple[int, float]]:
     return zip(series["step"], series["value"], strict=True)
 
 
+@pytest.mark.slow
 def test_a_reader_that_does_not_read_gets_the_latest_state_when_it_does(
     server: RunningServer,
 ) -> None:

@@ -250,6 +250,7 @@ def test_the_example_learns_on_the_farm(warm):
     assert any(line["best"] for line in folder.of("checkpoint"))
 
 
+@SLOW
 def test_the_example_is_a_program_of_its_own_that_resumes(tmp_path):
     def train(epochs):
         command = [sys.executable, EXAMPLE / "train.py", "--epochs", str(epochs)]
