@@ -164,7 +164,7 @@ def test_what_a_decorator_made_is_not_judged() -> None:
         (["import of_this_folder as o", MODEL.replace("nn.Linear", "o.x")],
          "the import failed: No module named 'of_this_folder' (In [1] line 1)."),
         ([MODEL.replace("zeros(8, 2)", "zeros(8, 3)")], "the forward pass failed: mat1 and mat2"),
-        ([MODEL.replace('.get("width", 1)', '["width"]')], "defaults={...}"),
+        ([MODEL.replace('.get("width", 1)', '["width"]')], "defaults = {...}"),
         ([MODEL, "def loss(out, batch):\n    import os; os._exit(3)"], "ended with 3"),
         ([MODEL, "STEPS = [1]", "def loss(out, batch):\n    return out.mean() * STEPS[0]"],
          "`STEPS` is [1, 2] in the notebook, but its cell makes it [1]"),
