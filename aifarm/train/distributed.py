@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
 REACH_SECONDS = 60.0
@@ -52,14 +53,23 @@ class Gang:
 
     def maximum(self, values: list[int]) -> list[int]:
         """The largest of all ranks' values, element by element."""
+        return self.maximum_later(values)()
+
+    def maximum_later(self, values: list[int]) -> Callable[[], list[int]]:
+        """The same, when what it returns is called: until then they are exchanged in the back."""
         if self.world_size == 1:
-            return values
+            return lambda: values
         import torch
         import torch.distributed as dist
 
         tensor = torch.tensor(values, dtype=torch.int64)
-        dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._control)
-        return tensor.tolist()
+        work = dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._control, async_op=True)
+
+        def found() -> list[int]:
+            work.wait()
+            return tensor.tolist()
+
+        return found
 
     def gather(self, value: Any) -> list[Any]:
         """Every rank's value, in the order of ranks, on every rank."""

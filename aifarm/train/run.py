@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,8 @@ class Run:
         self._period = 1  # step boundaries from one agreement to the next
         self._until_check = 1
         self._agreements = 0
+        self._asked: Callable[[], list[int]] | None = None  # the ranks' answers are on their way
+        self._asked_after = 0.0  # the checkpoint that they know of
         self._links: tuple[Links, float] | None = None  # and MiB, until a script's pace is known
 
     @property
@@ -192,7 +194,7 @@ class Run:
             return False
         self._journal.flush_if_due()
         self._saver.collect()
-        desired = self._agree(pace=(time.monotonic() - self._checked_at) / self._period)
+        desired = self._agree()
         self._until_check = self._period
         if desired == PAUSED:
             desired = self._hold()
@@ -306,22 +308,40 @@ class Run:
             return time.monotonic() >= self._checked_at + ALONE_SECONDS
         # Clocks differ, so a gang counts boundaries: all ranks agree at the same one.
         self._until_check -= 1
-        return self._until_check == 0
+        if self._until_check:
+            return False
+        if self._asked is None and self._agreements:
+            self._ask()  # they exchange it behind the next step, which else would wait for it
+            self._until_check = 1
+            return False
+        return True
 
-    def _agree(self, pace: float) -> str:
-        """What is desired by the most urgent rank; `pace`: seconds from boundary to boundary."""
-        since = time.monotonic() - self._saved_at
+    def _ask(self, pace: float | None = None) -> None:
+        """Tells the other ranks what this one knows; `pace`: seconds from boundary to boundary."""
+        now = time.monotonic()
+        if pace is None:
+            pace = (now - self._checked_at) / self._period
         limit = self._max_seconds
-        desired, since_ms, pace_us, busy, time_is_up = self.gang.maximum(
+        self._asked_after = self._saved_at
+        self._asked = self.gang.maximum_later(
             [
                 DESIRED.index(self._control.poll()),
-                int(since * 1e3),
+                int((now - self._saved_at) * 1e3),
                 int(pace * 1e6),
                 self._saver.busy,
                 limit is not None and self.training_seconds >= limit,
             ]
         )
-        self._since_checkpoint = since_ms / 1e3
+
+    def _agree(self, pace: float | None = None) -> str:
+        """What is desired by the most urgent rank."""
+        if self._asked is None:
+            self._ask(pace)
+        assert self._asked is not None  # noqa: S101
+        desired, since_ms, pace_us, busy, time_is_up = self._asked()
+        self._asked = None
+        if self._saved_at == self._asked_after:
+            self._since_checkpoint = since_ms / 1e3
         self._busy, self.time_is_up = bool(busy), bool(time_is_up)
         if self.world_size > 1:
             self._agreements += 1
